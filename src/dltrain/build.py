@@ -1,0 +1,325 @@
+"""cfg -> objects: the one caller of Hydra's instantiate, and where every choice is made, once.
+
+torch is imported by what is called after the data has been read, and not by this file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.errors import InstantiationException
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
+from dltrain.config.check import target_nodes
+from dltrain.config.durations import EPOCHS, PERCENT, SECONDS, STEPS, Duration, parse_duration
+from dltrain.config.targets import check_object
+from dltrain.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from dltrain.engine.trainer import Plan, Trainer
+
+Config = dict[str, Any]
+
+
+def make(config: Config, key: str, *, allowed: Sequence[str] = (), **arguments: Any) -> Any:
+    """The object of the `_target_` at the dotted `key`; UserError where its constructor objects."""
+    node: Any = config
+    for part in key.split("."):
+        node = node[part]
+    for where, nested in target_nodes(node, key):
+        check_object(locate(nested["_target_"], where), allowed)
+    try:
+        return instantiate(OmegaConf.create(node), **arguments, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__ or error
+        if isinstance(cause, ValueError | TypeError | ImportError | OSError | KeyError):
+            raise UserError(f"{key}: {cause}") from error
+        raise
+
+
+def locate(target: str, key: str) -> Any:
+    try:
+        return get_object(target)
+    except Exception as error:  # importing somebody's module can fail in any way
+        reason = error.__cause__ or error
+        raise UserError(f"{key}._target_ `{target}` cannot be imported: {reason}") from error
+
+
+def make_all(config: Config, group: str, allowed: Sequence[str]) -> dict[str, Any]:
+    """The objects of a group of named entries, in the config's order."""
+    return {name: make(config, f"{group}.{name}", allowed=allowed) for name in config[group] or {}}
+
+
+# ---------------------------------------------------------------------- data, without torch
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset and its splits in host memory: name -> (inputs, targets) as numpy arrays."""
+
+    dataset: Any
+    splits: dict[str, Any]
+
+
+def read_data(config: Config, allowed: Sequence[str] = ()) -> Data:
+    """Reads the dataset; what is missing or malformed is a UserError, before torch is imported."""
+    dataset = make(config, "dataset", allowed=allowed)
+    try:
+        splits = dataset.load()
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from error
+    limit = config["loader"]["limit_batches"]
+    if limit is not None:
+        splits = {name: limited(name, part, limit, config) for name, part in splits.items()}
+    return Data(dataset, splits)
+
+
+def limited(name: str, split: Any, limit: int, config: Config) -> Any:
+    size = config["loader"]["batch_size" if name == "train" else "eval_batch_size"]
+    return type(split)(*(column[: limit * size] for column in split))
+
+
+def make_loader(
+    config: Config, data: Data, split: str, device: torch.device, allowed: Sequence[str] = ()
+) -> Any:
+    """The batches of a split on `device`; only those of `train` are shuffled and augmented."""
+    import torch
+
+    from dltrain.data.resident import ResidentLoader
+
+    training = split == "train"
+    loader, arrays = config["loader"], data.splits[split]
+    augmentations = make_all(config, "augmentation", allowed) if training else {}
+    try:
+        return ResidentLoader(
+            torch.from_numpy(arrays.inputs),
+            torch.from_numpy(arrays.targets),
+            batch_size=loader["batch_size" if training else "eval_batch_size"],
+            mean=data.dataset.mean,
+            std=data.dataset.std,
+            device=device,
+            augmentations=tuple(augmentations.values()),
+            shuffle=training,
+            seed=config["seed"],
+            drop_last=training and loader["drop_last"],
+            storage=placement(loader["placement"], data, device),
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def placement(wanted: str, data: Data, device: torch.device) -> Any:
+    """`device` or `host`: automatically, the device if half of its free memory holds the set."""
+    if wanted != "auto" or device.type == "cpu":
+        return "device" if wanted == "auto" else wanted
+    import torch
+
+    needed = sum(column.nbytes for split in data.splits.values() for column in split)
+    free, _ = torch.cuda.mem_get_info(device)
+    return "device" if needed < free / 2 else "host"
+
+
+# ---------------------------------------------------------------------- model, optimizer, schedule
+
+
+def make_model(config: Config, device: torch.device, allowed: Sequence[str] = ()) -> nn.Module:
+    """The model on `device`, its weights made on the CPU: the same for a seed on any device."""
+    model: nn.Module = make(config, "model", allowed=allowed)
+    if config["init_from"] is not None:
+        from dltrain.engine.weights import load_weights
+
+        load_weights(model, Path(config["init_from"]))
+    model.to(device)
+    if config["trainer"]["compile"]:
+        model.compile()
+    return model
+
+
+def make_update(
+    config: Config, model: nn.Module, plan: Plan, precision: str, allowed: Sequence[str] = ()
+) -> Any:
+    """The optimizer, its schedule, and what stands between gradients and weights."""
+    from dltrain.engine.guard import DeviceGuard, HostGuard, ScalerGuard
+    from dltrain.engine.update import ScaledUpdate, Update
+    from dltrain.optimizers.eager import eager_step, keep_dynamo_out
+
+    trainer = config["trainer"]
+    if not trainer["compile"]:
+        keep_dynamo_out()
+    device = next(model.parameters()).device
+    optimizer = make_optimizer(config, model, device, allowed)
+    skip = trainer["on_nonfinite"] == "skip"
+    common = {"schedule": make_schedule(config, plan, allowed), "clip": make_clip(trainer)}
+    if precision == "fp16":
+        return ScaledUpdate(model, optimizer, guard=ScalerGuard(optimizer, device), **common)
+    # A fused SGD leaves the momentum of a skipped first step uninitialised
+    unsafe = skip and optimizer.defaults.get("momentum")
+    on_device = device.type == "cuda" and optimizer.defaults.get("fused") and not unsafe
+    guard = (
+        DeviceGuard(model, optimizer, skip=skip)
+        if on_device
+        else HostGuard(model, device, skip=skip)
+    )
+    step = None if trainer["compile"] else eager_step(optimizer)
+    return Update(model, optimizer, guard=guard, step=step, **common)
+
+
+def make_optimizer(
+    config: Config, model: nn.Module, device: torch.device, allowed: Sequence[str]
+) -> Any:
+    from dltrain.optimizers.fused import fused_arguments
+    from dltrain.optimizers.groups import parameter_groups
+
+    node = dict(config["optimizer"])
+    decay_all = node.pop("decay_norm_and_bias", True)
+    optimizer_class = locate(node["_target_"], "optimizer")
+    faster = fused_arguments(optimizer_class, device.type, node)
+    partial = make({"optimizer": node | faster | {"_partial_": True}}, "optimizer", allowed=allowed)
+    try:
+        return partial(parameter_groups(model, decay_norm_and_bias=decay_all))
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"optimizer: {error}") from error
+
+
+def make_clip(trainer: Config) -> Any:
+    """A function that clips gradients by their total norm and gives the norm; None without."""
+    limit = trainer["max_grad_norm"]
+    if limit is None:
+        return None
+    import torch
+
+    def clip(grads: list[torch.Tensor]) -> torch.Tensor:
+        norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        torch._foreach_mul_(
+            grads, (limit / (norm + 1e-6)).clamp(max=1.0)
+        )  # as clip_grad_norm_ does
+        return norm
+
+    return clip
+
+
+def make_schedule(config: Config, plan: Plan, allowed: Sequence[str]) -> Any:
+    """The schedule, its durations as fractions of the run."""
+    node = {
+        key: fraction(f"scheduler.{key}", value, plan) for key, value in config["scheduler"].items()
+    }
+    return make({"scheduler": node}, "scheduler", allowed=allowed)
+
+
+def fraction(key: str, value: Any, plan: Plan) -> Any:
+    """Durations -> fractions of the run, at most 1 (a run may end within its warm-up)."""
+    if isinstance(value, list):
+        return [fraction(key, item, plan) for item in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        duration = parse_duration(value)
+    except ValueError:
+        return value
+    if duration.unit == PERCENT:
+        return min(1.0, duration.amount / 100)
+    if plan.num_steps is None:
+        raise UserError(f"{key} is {value}, but only time ends this run: write it as a percentage")
+    steps = duration.amount * (plan.steps_per_epoch if duration.unit == EPOCHS else 1)
+    return min(1.0, steps / plan.num_steps)
+
+
+# ---------------------------------------------------------------------- the plan
+
+
+def make_plan(config: Config, steps_per_epoch: int) -> Plan:
+    """Every duration in optimizer steps. The default budget holds only where no other is given."""
+    import math
+
+    from dltrain.engine.trainer import Plan
+
+    trainer = config["trainer"]
+    budgets = [
+        Duration(trainer["max_epochs"], EPOCHS) if trainer["max_epochs"] else None,
+        Duration(trainer["max_steps"], STEPS) if trainer["max_steps"] else None,
+        parse_duration(trainer["max_time"], (SECONDS,)) if trainer["max_time"] else None,
+    ]
+    given = [budget for budget in budgets if budget is not None] or [
+        parse_duration(trainer["budget"], (STEPS, EPOCHS, SECONDS))
+    ]
+    lengths = [
+        budget.steps(steps_per_epoch=steps_per_epoch, num_steps=None)
+        for budget in given
+        if budget.unit != SECONDS
+    ]
+    num_steps = max(1, min(lengths)) if lengths else None
+
+    def every(key: str, text: str) -> int:
+        try:
+            duration = parse_duration(text)
+            return max(1, duration.steps(steps_per_epoch=steps_per_epoch, num_steps=num_steps))
+        except ValueError as error:
+            raise UserError(f"{key} is {text}; {error}") from None
+
+    return Plan(
+        num_steps=num_steps,
+        max_time_sec=min((b.amount for b in given if b.unit == SECONDS), default=math.inf),
+        log_every=every("trainer.log_every", trainer["log_every"]),
+        eval_every=every("trainer.eval_every", trainer["eval_every"]),
+        save_every=every("checkpoint.every", config["checkpoint"]["every"]),
+        steps_per_epoch=steps_per_epoch,
+    )
+
+
+# ---------------------------------------------------------------------- everything
+
+
+def make_trainer(
+    config: Config,
+    data: Data,
+    *,
+    recorder: Any,
+    saver: Any,
+    threads: int | str,
+    allowed: Sequence[str] = (),
+) -> Trainer:
+    """Everything that a training run needs, built from a checked config and data that was read.
+
+    `threads`: a number, or `auto` for as many as torch takes by itself.
+    """
+    from dltrain.engine.device import (
+        choose_device,
+        choose_precision,
+        make_autocast,
+        prepare_process,
+    )
+    from dltrain.engine.trainer import Trainer
+
+    trainer = config["trainer"]
+    device = choose_device(trainer["device"])
+    precision = choose_precision(trainer["precision"], device)
+    prepare_process(
+        seed=config["seed"],
+        device=device,
+        precision=precision,
+        deterministic=trainer["deterministic"],
+        threads=threads if isinstance(threads, int) else None,
+    )
+    train_loader = make_loader(config, data, "train", device, allowed)
+    plan = make_plan(config, len(train_loader))
+    model = make_model(config, device, allowed)
+    return Trainer(
+        model=model,
+        task=make(config, "task", allowed=allowed),
+        update=make_update(config, model, plan, precision, allowed),
+        train_loader=train_loader,
+        val_loader=make_loader(config, data, "val", device),
+        plan=plan,
+        recorder=recorder,
+        saver=saver,
+        callbacks=make_all(config, "callbacks", allowed),
+        autocast=make_autocast(precision, device),
+        accumulate=trainer["accumulate"],
+    )

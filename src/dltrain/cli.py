@@ -1,0 +1,86 @@
+"""argv -> the command. Knows no torch: help and errors answer at once."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from dltrain.errors import DltrainError
+
+# name: (module, one line of help); `dltrain` alone lists them in this order
+COMMANDS = {
+    "train": ("dltrain.commands.train", "one run, or with -m a sweep"),
+    "resume": ("dltrain.commands.resume", "continue a run in its own directory"),
+    "info": ("dltrain.commands.info", "what can be chosen, and what this machine has"),
+}
+USAGE = """\
+usage: dltrain COMMAND [key=value ...]
+
+{commands}
+
+Try:
+  dltrain train                                      # a network learns handwritten digits
+  dltrain train model=cnn optimizer.lr=0.003         # another model, another learning rate
+  tensorboard --logdir outputs                       # look at both
+
+`dltrain COMMAND --help` says more; `dltrain info model` lists the models.
+"""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs the command in `argv` and returns its exit code; expected errors are printed."""
+    try:
+        return dispatch(list(argv))
+    except DltrainError as error:
+        print_error(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        sys.stdout = None  # whoever read it has gone
+        return 0
+
+
+def dispatch(argv: list[str]) -> int:
+    if is_completion(argv):
+        return command("dltrain.commands.completion")(argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+        print(USAGE.format(commands="\n".join(lines)), end="")
+        return 0
+    if argv[0] in ("-V", "--version"):
+        from dltrain import __version__
+
+        print(f"dltrain {__version__}")
+        return 0
+    if argv[0] not in COMMANDS:
+        from dltrain.config.near import did_you_mean
+        from dltrain.errors import UserError
+
+        near = did_you_mean(argv[0], COMMANDS)
+        if "=" in argv[0]:
+            near = f"did you mean `dltrain train {' '.join(argv)}`?"
+        raise UserError(
+            f"there is no command `{argv[0]}`; {near or 'one of ' + ', '.join(COMMANDS)}"
+        )
+    return command(COMMANDS[argv[0]][0])(argv[1:])
+
+
+def command(module: str) -> Callable[[list[str]], int]:
+    main: Callable[[list[str]], int] = import_module(module).main
+    return main
+
+
+def is_completion(argv: list[str]) -> bool:
+    return any(arg in ("-sc", "--shell-completion") for arg in argv[:2])
+
+
+def print_error(message: str) -> None:
+    """`dltrain: error:` and at most six lines, on stderr."""
+    first, *rest = message.splitlines() or ["unknown error"]
+    text = "\n".join([f"dltrain: error: {first}", *(f"  {line}" for line in rest[:5])])
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except (OSError, UnicodeEncodeError, AttributeError):
+        pass  # nobody is listening

@@ -1,0 +1,117 @@
+"""What a run says: to the screen, and with times to `train.log`."""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dltrain import runs
+
+log = logging.getLogger("dltrain")
+
+
+class ConsoleHandler(logging.Handler):
+    """Prints messages to whatever stdout is now; a reader that has gone does not stop the run."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            print(record.getMessage(), flush=True)
+        except (OSError, ValueError, UnicodeEncodeError):
+            pass
+
+
+@contextmanager
+def logging_to(run_dir: Path) -> Iterator[Callable[[], None]]:
+    """Sends the log to the screen; and to `train.log`, from the start, once the yielded is called.
+
+    Until then nothing is written into the run's directory: it may yet turn out to be a mistake.
+    DEBUG goes to the file alone.
+    """
+    console = ConsoleHandler(logging.INFO)
+    memory = logging.handlers.MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL + 1)
+    memory.flushOnClose = False
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    log.addHandler(console)
+    log.addHandler(memory)
+
+    def open_file() -> None:
+        file = logging.FileHandler(run_dir / runs.LOG, encoding="utf-8")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        memory.setTarget(file)
+        memory.flush()
+        log.removeHandler(memory)
+        log.addHandler(file)
+
+    try:
+        yield open_file
+    finally:
+        for handler in list(log.handlers):
+            log.removeHandler(handler)
+            handler.close()
+
+
+def say_what_is_trained(
+    config: dict[str, Any], choices: dict[str, Any], trainer: Any, data: Any
+) -> None:
+    """Four lines: the data, the model, how, and how long."""
+    dataset, plan = data.dataset, trainer.plan
+    sizes = " / ".join(f"{len(split.targets):,} {name}" for name, split in data.splits.items())
+    shape = "×".join(map(str, dataset.image_shape))
+    parameters = sum(p.numel() for p in trainer.model.parameters())
+    optimizer, settings = config["optimizer"], config["trainer"]
+    say(
+        "dataset",
+        f"{choices.get('dataset', 'dataset')}: {sizes}, {shape}, {dataset.num_classes} classes",
+    )
+    say("model", f"{choices.get('model', 'model')}: {parameters:,} parameters")
+    say(
+        "optimizer",
+        f"{choices.get('optimizer')}, lr {optimizer.get('lr')}, {choices.get('scheduler')}",
+    )
+    length = "until time is up" if plan.num_steps is None else f"{plan.num_steps:,} steps"
+    per_epoch = f"{plan.steps_per_epoch:,} an epoch, batches of {config['loader']['batch_size']}"
+    say("training", f"{length}, {per_epoch}")
+    import torch
+
+    from dltrain.engine.device import device_name
+
+    threads = f", {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else ""
+    say("on", f"{device_name(trainer.device)}, {settings['precision']}{threads}")
+
+
+def say(what: str, text: str) -> None:
+    log.info("%-10s %s", what, text)
+
+
+def say_results(run_dir: Path, summary: dict[str, Any], rows: dict[str, dict[str, float]]) -> None:
+    """A small table of results, where the run is, and how to look at it."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    log.info("")
+    log.info(
+        "%s", "".join(["split".ljust(8), *(name.rjust(max(10, len(name) + 2)) for name in names)])
+    )
+    for split, row in rows.items():
+        cells = [show(name, row.get(name)).rjust(max(10, len(name) + 2)) for name in names]
+        log.info("%s", "".join([split.ljust(8), *cells]))
+    log.info("")
+    best = summary.get("best")
+    if best:
+        log.info(
+            "best       %s = %s at step %s",
+            best["monitor"],
+            show(best["monitor"], best["value"]),
+            f"{best['step']:,}",
+        )
+    log.info("run        %s", run_dir)
+    log.info("look       tensorboard --logdir %s", run_dir.parent)
+
+
+def show(name: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if name.startswith("accuracy") else f"{value:.4g}"

@@ -1,0 +1,67 @@
+"""What made a run: `run.json`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("dltrain", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "safetensors")
+
+
+def record(config: dict[str, Any], choices: dict[str, Any], device: str) -> dict[str, Any]:
+    """Everything that a reader needs to know how this run came to be."""
+    import torch
+
+    return {
+        "command": shlex.join(["dltrain", *sys.argv[1:]]),
+        "start": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "seed": config["seed"],
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "choices": choices,
+        "config_digest": config_digest(config),
+        "git": git_state(),
+        "versions": {"python": platform.python_version(), **versions()},
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "pid": os.getpid(),
+    }
+
+
+def versions() -> dict[str, str | None]:
+    found: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def git_state() -> dict[str, Any] | None:
+    """The commit of the current folder's repository, and whether it was dirty; or None."""
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None
+    status = git("status", "--porcelain", "--untracked-files=no")
+    return {"commit": commit, "dirty": bool(status)}
+
+
+def git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def config_digest(config: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()

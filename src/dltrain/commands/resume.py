@@ -1,0 +1,123 @@
+"""`dltrain resume DIR`: continues a run in its own directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dltrain import runs
+from dltrain.commands.job import run_job
+from dltrain.commands.run import Job
+from dltrain.commands.signals import Signals
+from dltrain.commands.train import take_allowed_targets
+from dltrain.config import compose as composing
+from dltrain.config.check import check
+from dltrain.config.messages import type_error
+from dltrain.config.near import did_you_mean
+from dltrain.config.schema import TrainConfig
+from dltrain.errors import UserError
+
+HELP = """\
+usage: dltrain resume RUN [key=value ...] [--allow-target PACKAGE]
+
+Continues the run in the directory RUN (or `latest`) from its newest good checkpoint: the same
+directory, the same curve, and bit for bit the same weights as if it had never stopped.
+
+  dltrain resume latest                              # after Ctrl-C, a crash, a power cut
+  dltrain resume latest trainer.max_epochs=40        # a finished run, longer
+  dltrain resume latest optimizer=sgd optimizer.lr=0.1
+
+What is typed replaces what the run's config.yaml says; a group choice replaces that group alone.
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit code; raises DltrainError for what the user can mend."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(HELP, end="")
+        return 0
+    signals = Signals()
+    allowed, (text, *overrides) = take_allowed_targets(argv)
+    run_dir = runs.find_run(text)
+    choices = runs.read_json(run_dir / runs.RECORD).get("choices", {})
+    cfg = stored_config(run_dir)
+    apply_overrides(cfg, overrides, choices)
+    job = Job(
+        run_dir=run_dir,
+        config=check(cfg, allowed=allowed),
+        choices=choices,
+        hydra_files={},
+        named_by_us=False,
+        allowed=allowed,
+        resume=True,
+    )
+    return run_job(job, signals).exit_code
+
+
+def stored_config(run_dir: Path) -> DictConfig:
+    """The run's `config.yaml` as plain data, against the schema: nothing in it is interpolated."""
+    data = runs.read_config(run_dir)
+    refuse_interpolations(data, run_dir / runs.CONFIG)
+    try:
+        cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), data)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{run_dir / runs.CONFIG}: {type_error(error)}") from error
+    assert isinstance(cfg, DictConfig)
+    OmegaConf.set_struct(cfg, True)
+    return cfg
+
+
+def refuse_interpolations(node: Any, file: Path) -> None:
+    """A stored config is resolved; `${...}` in one would read this machine's environment."""
+    if isinstance(node, dict):
+        for value in node.values():
+            refuse_interpolations(value, file)
+    elif isinstance(node, list):
+        for value in node:
+            refuse_interpolations(value, file)
+    elif isinstance(node, str) and "${" in node:
+        raise UserError(f"{file} holds the interpolation {node!r}; the config of a run has none")
+
+
+def apply_overrides(cfg: DictConfig, overrides: list[str], choices: dict[str, Any]) -> None:
+    """Changes `cfg` as typed: values in place, and for a group choice that group alone."""
+    groups = [name for name in cfg if (composing.config_dir() / str(name)).is_dir()]
+    try:
+        parsed = composing.parse_overrides(overrides)
+    except HydraException:
+        composing.compose(overrides)  # raises the UserError that says what is wrong
+        raise
+    for text, override in zip(overrides, parsed, strict=True):
+        key = override.key_or_group
+        if override.is_sweep_override():
+            raise UserError(f"`{text}` gives several values; a run goes on with one")
+        if key.split(".")[0] == "hydra":
+            raise UserError(f"`{text}`: hydra's own settings belong to `dltrain train`")
+        if key in groups and not isinstance(override.value(), dict):
+            cfg[key] = composing.compose([text])[key]
+            choices[key] = override.value()
+        else:
+            set_value(cfg, text, override)
+
+
+def set_value(cfg: DictConfig, text: str, override: Any) -> None:
+    key = override.key_or_group
+    try:
+        if override.is_delete():
+            parent, _, last = key.rpartition(".")
+            node = OmegaConf.select(cfg, parent) if parent else cfg
+            OmegaConf.set_struct(node, False)
+            del node[last]
+            OmegaConf.set_struct(node, None)
+        else:
+            OmegaConf.update(cfg, key, override.value(), force_add=override.is_add())
+    except (OmegaConfBaseException, AttributeError, KeyError, TypeError) as error:
+        known = composing.dotted_keys(OmegaConf.to_container(cfg))
+        if key in known:
+            raise UserError(f"{key}: {type_error(error)}") from error
+        near = did_you_mean(key, known)
+        raise UserError(f"there is no config key `{key}`{'; ' + near if near else ''}") from error

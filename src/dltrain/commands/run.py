@@ -1,0 +1,225 @@
+"""A training run under way: the trainer, and the files of the directory that it fills."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dltrain import build, runs
+from dltrain.commands import console, provenance
+from dltrain.commands.signals import Signals
+from dltrain.errors import NonFiniteError
+
+log = logging.getLogger("dltrain")
+ROW_HEAD = ("step", "epoch", "split", "time")
+
+
+@dataclass
+class Job:
+    """What is to be trained and where; nothing has been written yet."""
+
+    run_dir: Path
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    hydra_files: dict[str, str]  # the content of .hydra/, by name
+    named_by_us: bool  # then a name that is taken gets a suffix
+    allowed: list[str] = field(default_factory=list)
+    resume: bool = False  # `dltrain resume`: any change of the config was typed on purpose
+
+
+@dataclass(frozen=True)
+class Result:
+    exit_code: int
+    best: float | None
+    run_dir: Path
+
+
+class Run:
+    """A run under way: the files of its directory, and the trainer that fills them."""
+
+    def __init__(self, job: Job, run_dir: Path, data: build.Data, threads: int | str) -> None:
+        from dltrain.engine.record import Recorder
+        from dltrain.engine.saver import Saver
+
+        self.job, self.dir, self.data, self.config = job, run_dir, data, job.config
+        self.metrics_log = runs.MetricsLog(run_dir / runs.METRICS)
+        self.summary = runs.Summary(run_dir / runs.SUMMARY)
+        self.loggers = build.make_all(job.config, "loggers", job.allowed)
+        self.recorder = Recorder(self.metrics_log, self.loggers)
+        checkpoint = job.config["checkpoint"]
+        self.saver = Saver(
+            run_dir / runs.CHECKPOINTS,
+            keep=checkpoint["keep"],
+            monitor=checkpoint["monitor"],
+            mode=checkpoint["mode"],
+            config_digest=provenance.config_digest(job.config),
+        )
+        self.trainer = build.make_trainer(
+            job.config,
+            data,
+            recorder=self.recorder,
+            saver=self.saver,
+            threads=threads,
+            allowed=job.allowed,
+        )
+        self.trainer.run_dir = run_dir
+        self.recorder.observers.append(self.after_row)
+        self.samples_before = 0
+
+    # ------------------------------------------------------------------ start
+
+    def open(self) -> None:
+        """Goes to where the run was, if it was; then writes what every run's directory holds."""
+        checkpoint = self.saver.load_newest()
+        self.trainer.prepare(checkpoint)
+        state = checkpoint.load_state()["recorder"] if checkpoint else None
+        self.samples_before = self.trainer.num_samples
+        self.write_record()
+        self.saver.clear_leftovers()
+        self.metrics_log.open(state["offset"] if state else 0)
+        for name, logger in self.loggers.items():
+            logger.start(
+                self.dir,
+                config=self.config | {"choices": self.job.choices},
+                resume_step=self.trainer.step if state else None,
+                state=state["loggers"].get(name) if state else None,
+            )
+
+    def write_record(self) -> None:
+        from dltrain.engine.device import device_name
+
+        hydra_dir = self.dir / runs.HYDRA
+        for name, text in self.job.hydra_files.items():
+            hydra_dir.mkdir(exist_ok=True)
+            runs.write_text(hydra_dir / name, text)
+        text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        runs.write_text(self.dir / runs.CONFIG, text)
+        device = device_name(self.trainer.device)
+        runs.write_json(
+            self.dir / runs.RECORD, provenance.record(self.config, self.job.choices, device)
+        )
+        self.save_summary("running")
+
+    def after_row(self, trainer: Any, row: dict[str, Any]) -> None:
+        """For `train.log`; at evaluations the summary is rewritten and the loggers are flushed."""
+        split, step = row["split"], row["step"]
+        shown = {name: value for name, value in row.items() if name not in ROW_HEAD}
+        log.debug(
+            "step %s %s: %s", step, split, ", ".join(f"{n} {v:.5g}" for n, v in shown.items())
+        )
+        if split != "train":
+            self.recorder.flush()
+            self.save_summary("running")
+
+    def show_first_batch(self) -> None:
+        """The batch as the network sees it; only once, and only where it is made of pictures."""
+        batch = next(self.trainer.train_loader.epoch(0))
+        if self.trainer.step > 0 or batch.inputs.dim() != 4 or batch.inputs.shape[1] not in (1, 3):
+            return
+        dataset = self.data.dataset
+        pixels = batch.inputs[:64].float().cpu().permute(0, 2, 3, 1).numpy()  # [N, H, W, C]
+        pixels = (pixels * dataset.std + dataset.mean) * 255
+        for logger in self.loggers.values():
+            logger.log_images(
+                0, "images/train", pixels.round().clip(0, 255).astype("uint8"), time.time()
+            )
+
+    # ------------------------------------------------------------------ training and the end
+
+    def train(self, signals: Signals) -> Result:
+        """Trains, tests the final weights once, and leaves the run's results behind."""
+        self.show_first_batch()
+        try:
+            self.trainer.fit()
+            if not signals.received:
+                self.finish(signals)
+        except NonFiniteError as error:
+            raise NonFiniteError(self.describe_nonfinite(error)) from error
+        finally:
+            self.trainer.close()
+        if signals.received:
+            return self.interrupted(signals)
+        self.save_summary("completed")
+        self.close("completed")
+        rows = {name: self.recorder.last.get(name, {}) for name in ("train", "val", "test")}
+        console.say_results(self.dir, self.summary.data, rows)
+        return self.result(0)
+
+    def finish(self, signals: Signals) -> None:
+        """Tests the best weights (or the last) once, and writes them where any tool finds them."""
+        from dltrain.engine.checkpoint import find_best, open_checkpoint, write_tensors
+        from dltrain.engine.evaluate import EvaluationAbandonedError, evaluate
+
+        trainer, settings = self.trainer, self.config["checkpoint"]
+        best = find_best(self.saver.folder, settings["monitor"], settings["mode"])
+        if settings["final"] == "best" and best is not None:
+            trainer.load_weights(open_checkpoint(best))
+        loader = build.make_loader(self.config, self.data, "test", trainer.device)
+        try:
+            metrics = evaluate(
+                trainer.eval_model,
+                trainer.task,
+                loader,
+                autocast=trainer.autocast,
+                abandoned=lambda: bool(signals.received),
+            )
+        except EvaluationAbandonedError:
+            return
+        self.recorder.row(trainer, "test", metrics)
+        temporary = self.dir / f".{runs.WEIGHTS}.tmp"
+        write_tensors(temporary, trainer.eval_model.state_dict())
+        temporary.replace(self.dir / runs.WEIGHTS)
+
+    def describe_nonfinite(self, error: NonFiniteError) -> str:
+        trainer, last = self.trainer, self.saver.last_saved
+        saved = (
+            f"the last good checkpoint is that of step {last}" if last else "nothing was saved yet"
+        )
+        return (
+            f"step {trainer.step + 1}: {error}; lr {trainer.update.lr:g}; {saved}\n"
+            "try a smaller optimizer.lr, trainer.max_grad_norm=1, or trainer.on_nonfinite=skip"
+        )
+
+    def interrupted(self, signals: Signals) -> Result:
+        self.save_summary("interrupted")
+        self.close("interrupted")
+        log.info(
+            "\nstopped by a signal at step %s; saved. To go on:\n  dltrain resume %s%s",
+            f"{self.trainer.step:,}",
+            self.dir,
+            "".join(f" --allow-target {name}" for name in self.job.allowed),
+        )
+        return self.result(signals.exit_code)
+
+    def result(self, exit_code: int) -> Result:
+        best = self.trainer.best
+        return Result(exit_code, best["value"] if best else None, self.dir)
+
+    def close(self, status: str) -> None:
+        self.recorder.close(status)
+        self.metrics_log.close()
+
+    def save_summary(self, status: str) -> None:
+        trainer = self.trainer
+        seconds = trainer.clock.total_training
+        samples = trainer.num_samples - self.samples_before
+        self.summary.save(
+            status=status,
+            step=trainer.step,
+            epoch=trainer.epoch,
+            best=trainer.best and {"monitor": self.saver.monitor, **trainer.best},
+            last={
+                f"{name}/{split}": value
+                for split in ("train", "val")
+                for name, value in self.recorder.last.get(split, {}).items()
+            },
+            test=self.recorder.last.get("test"),
+            wall_time_sec=round(trainer.clock.elapsed(), 3),
+            samples_per_sec=round(samples / seconds, 1) if seconds else None,
+            num_parameters=sum(p.numel() for p in trainer.model.parameters()),
+        )

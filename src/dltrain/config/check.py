@@ -1,0 +1,137 @@
+"""Everything that can be said against a composed config before PyTorch is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dltrain.config.durations import parse_duration
+from dltrain.config.messages import explain_resolution_error, shorten
+from dltrain.config.near import did_you_mean
+from dltrain.config.schema import SECTIONS, TrainConfig, rules
+from dltrain.config.signatures import TargetError, check_arguments, read_signature
+from dltrain.config.targets import check_target
+from dltrain.errors import UserError
+
+MAX_PROBLEMS = 6
+MAX_DEPTH = 32
+TARGET_GROUPS = ("dataset", "model", "task", "optimizer", "scheduler")
+# Keys of a `_target_` node that the builder takes out before the constructor is called
+RESERVED = {"optimizer": {"decay_norm_and_bias"}}
+
+
+def check(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
+    """The config as plain data, every interpolation resolved, if nothing is wrong with it.
+
+    `cfg` has no `hydra` node; `allowed` are the packages of --allow-target. Raises UserError with
+    one line for each problem, six at most.
+    """
+    try:
+        typed = OmegaConf.merge(OmegaConf.structured(TrainConfig), without_unknown(cfg))
+        missing = sorted(OmegaConf.missing_keys(typed))
+        if missing:
+            lines = [f"{key} is missing: give it as `{key}=...`" for key in missing[:MAX_PROBLEMS]]
+            raise UserError("\n".join(lines))
+        config: Any = OmegaConf.to_container(typed, resolve=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise UserError(explain_resolution_error(error)) from error
+    problems = [*range_problems(config), *structure_problems(config)]
+    problems += target_problems(config, allowed) if not problems else []
+    if problems:
+        shown = (
+            problems
+            if len(problems) <= MAX_PROBLEMS
+            else [*problems[: MAX_PROBLEMS - 1], f"and {len(problems) - MAX_PROBLEMS + 1} more"]
+        )
+        raise UserError("\n".join(shorten(problem) for problem in shown))
+    return dict(config)
+
+
+def without_unknown(cfg: DictConfig) -> DictConfig:
+    """`cfg`, if it holds no key that the schema does not: one typed with a + has passed Hydra."""
+    for name, schema in ((None, TrainConfig), *SECTIONS.items()):
+        node = cfg if name is None else cfg[name]
+        known = [field.name for field in fields(schema)]
+        for key in node if isinstance(node, DictConfig) else ():
+            if key not in known:
+                near = did_you_mean(str(key), known)
+                where = f"{name}.{key!s}" if name else str(key)
+                raise UserError(
+                    f"there is no config key `{where}`; {near or 'one of ' + ', '.join(known)}"
+                )
+    return cfg
+
+
+def range_problems(config: dict[str, Any]) -> Iterator[str]:
+    for key, rule in rules().items():
+        value = select(config, key)
+        if value is None:
+            continue
+        wrong = rule(value)
+        if wrong:
+            yield f"{key} is {value!r}; {wrong}" if value != "" else f"{key} is empty; {wrong}"
+
+
+def structure_problems(config: dict[str, Any]) -> Iterator[str]:
+    for group in TARGET_GROUPS:
+        node = config[group]
+        if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
+            yield f"{group} needs a `_target_`; `dltrain info {group}` lists what there is"
+    for group in ("augmentation", "callbacks", "loggers"):
+        node = config[group]
+        for name, entry in (node or {}).items() if isinstance(node, dict | None) else [("", None)]:
+            if not isinstance(entry, dict) or not isinstance(entry.get("_target_"), str):
+                where = f"{group}.{name}".rstrip(".")
+                yield f"{where} needs entries with a `_target_`; see `dltrain info {group}`"
+
+
+def target_problems(config: dict[str, Any], allowed: Sequence[str]) -> Iterator[str]:
+    for key, node in target_nodes(config):
+        arguments = {k: v for k, v in node.items() if k not in RESERVED.get(key, ())}
+        if key == "scheduler":
+            arguments = {k: as_fraction(v) for k, v in arguments.items()}
+        try:
+            check_target(node["_target_"], allowed)
+            signature = read_signature(node["_target_"])
+        except TargetError as error:
+            yield f"{key}._target_: {error}"
+            continue
+        if signature is not None:
+            partial = key == "optimizer" or node.get("_partial_") is True  # `params` comes later
+            yield from check_arguments(signature, arguments, partial=partial, key=key)
+
+
+def as_fraction(value: Any) -> Any:
+    """What the constructor of a schedule will see where the config has a duration."""
+    if isinstance(value, list):
+        return [as_fraction(item) for item in value]
+    try:
+        return 0.5 if isinstance(value, str) and parse_duration(value) else value
+    except ValueError:
+        return value
+
+
+def target_nodes(node: Any, key: str = "", depth: int = 0) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every mapping with a `_target_`, however deep, under its dotted key."""
+    if depth > MAX_DEPTH:
+        raise UserError(f"{key.split('.')[0]} is nested more than {MAX_DEPTH} deep")
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield key, node
+        for name, value in node.items():
+            yield from target_nodes(value, f"{key}.{name}" if key else str(name), depth + 1)
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from target_nodes(value, f"{key}.{index}", depth + 1)
+
+
+def select(config: dict[str, Any], key: str) -> Any:
+    """The value under a dotted key; None where there is none."""
+    node: Any = config
+    for part in key.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    return node

@@ -1,0 +1,159 @@
+"""argv's overrides -> a composed config, by Hydra, with errors that say what to do.
+
+The only file that touches Hydra's internals, and the only one that names its version.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.config_search_path_impl import ConfigSearchPathImpl
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path
+from hydra.core.config_search_path import SearchPathQuery
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from hydra.version import setbase
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from dltrain.config.labels import run_label
+from dltrain.config.messages import explain_compose_error
+from dltrain.config.schema import TrainConfig
+from dltrain.errors import UserError
+
+VERSION_BASE = "1.3"
+# Hydra meets odd input with errors of its own, of OmegaConf's, of yaml's and of python's
+COMPOSE_ERRORS = (
+    HydraException,
+    OmegaConfBaseException,
+    YAMLError,
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    AssertionError,
+    RecursionError,
+)
+
+
+def config_dir() -> Path:
+    """The folder of configs: inside an installed wheel, at the top of a checkout otherwise."""
+    package = Path(__file__).resolve().parents[1]
+    for place in (package / "configs", package.parents[1] / "configs"):
+        if (place / "train.yaml").is_file():
+            return place
+    raise UserError(f"the configs of dltrain are missing beside {package}: install it again")
+
+
+def register() -> None:
+    """Makes the schema and our resolver known to Hydra; safe to call twice."""
+    ConfigStore.instance().store(name="schema", node=TrainConfig, provider="dltrain")
+    OmegaConf.register_new_resolver("run_label", run_label, replace=True)
+
+
+@contextmanager
+def hydra_session(user_config_dir: str | None = None) -> Iterator[Hydra]:
+    """Hydra on our configs, those in `user_config_dir` in front; torn down again."""
+    search_path = create_config_search_path(f"file://{config_dir()}")
+    assert isinstance(search_path, ConfigSearchPathImpl)
+    if user_config_dir is not None:
+        folder = os.path.abspath(user_config_dir)
+        if not os.path.isdir(folder):
+            raise UserError(f"--config-dir: there is no folder {folder}")
+        search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
+    GlobalHydra.instance().clear()
+    setbase(VERSION_BASE)
+    register()
+    try:
+        yield Hydra.create_main_hydra2("dltrain", search_path)
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def compose(
+    overrides: Sequence[str], *, config_name: str = "train", user_config_dir: str | None = None
+) -> DictConfig:
+    """The composed config with its `hydra` node, interpolations not yet resolved.
+
+    Raises UserError: the key, the rule and the near names, for whatever Hydra or OmegaConf found.
+    """
+    with hydra_session(user_config_dir) as hydra:
+        try:
+            refuse_duplicates(overrides)
+            cfg = compose_within(hydra, config_name, overrides)
+        except COMPOSE_ERRORS as error:
+            message = explain_compose_error(error, overrides, Choices(hydra, config_name))
+            raise UserError(message) from error
+    HydraConfig.instance().set_config(cfg)  # what ${hydra:...} reads
+    return cfg
+
+
+def compose_within(hydra: Hydra, config_name: str, overrides: Sequence[str]) -> DictConfig:
+    return hydra.compose_config(
+        config_name=config_name,
+        overrides=list(overrides),
+        run_mode=RunMode.RUN,
+        with_log_configuration=False,
+    )
+
+
+def job_config(cfg: DictConfig) -> DictConfig:
+    """`cfg` without Hydra's own node."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+
+
+def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    return OverridesParser.create().parse_overrides(list(overrides))
+
+
+def refuse_duplicates(overrides: Sequence[str]) -> None:
+    """Hydra takes the last of two and says nothing; one of them is a mistake."""
+    seen: dict[str, str] = {}
+    for text, override in zip(overrides, parse_overrides(overrides), strict=True):
+        key = override.get_key_element().lstrip("+~")
+        if key in seen:
+            raise UserError(f"`{key}` is given twice: `{seen[key]}` and `{text}`; keep one of them")
+        seen[key] = text
+
+
+class Choices:
+    """What could have been meant: keys and groups, looked up only when something went wrong."""
+
+    def __init__(self, hydra: Hydra, config_name: str) -> None:
+        self.hydra, self.config_name = hydra, config_name
+
+    def keys(self, overrides: Sequence[str] = ()) -> list[str]:
+        """Every dotted key of the default config (with those `overrides` that compose)."""
+        try:
+            cfg = compose_within(self.hydra, self.config_name, overrides)
+        except Exception:  # whatever was wrong is being reported already
+            cfg = compose_within(self.hydra, "train", ())
+        return [key for key in dotted_keys(OmegaConf.to_container(cfg)) if key[:6] != "hydra."]
+
+    def groups(self) -> list[str]:
+        loader = self.hydra.config_loader
+        return [group for group in loader.list_groups("") if group != "hydra"]
+
+    def options(self, group: str) -> list[str]:
+        return self.hydra.config_loader.get_group_options(group)
+
+
+def dotted_keys(node: Any, prefix: str = "") -> list[str]:
+    if not isinstance(node, dict):
+        return []
+    found = []
+    for key, value in node.items():
+        found += [f"{prefix}{key}", *dotted_keys(value, f"{prefix}{key}.")]
+    return found

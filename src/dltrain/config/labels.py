@@ -1,0 +1,28 @@
+"""Short, readable, file-system-safe names for what a run changes."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+MAX_LENGTH = 80
+SKIPPED = ("hydra", "name", "resume", "dataset.root", "dataset.download", "trainer.device")
+
+
+def run_label(overrides: Sequence[str], only: Sequence[str] | None = None) -> str:
+    """`_lr=0.1_model=cnn` from `["optimizer.lr=0.1", "model=cnn"]`; or nothing.
+
+    `only` restricts it to those keys: in a sweep, to what the sweep varies. Cut at 80 characters,
+    where a digest of the rest keeps names apart.
+    """
+    parts = []
+    for text in overrides:
+        key, equals, value = text.lstrip("+").partition("=")
+        if key.split(".")[0] in SKIPPED or key in SKIPPED or (only is not None and key not in only):
+            continue
+        parts.append(key.rpartition(".")[2] + equals + value)
+    label = "_".join(re.sub(r"[^A-Za-z0-9=.+~-]+", "-", part).strip("-") for part in parts)
+    if len(label) > MAX_LENGTH:
+        label = label[: MAX_LENGTH - 9] + "-" + hashlib.sha256(label.encode()).hexdigest()[:8]
+    return f"_{label}" if label else ""

@@ -1,0 +1,127 @@
+"""What Hydra and OmegaConf found, said again so that the user knows what to type."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from hydra.errors import MissingConfigException, OverrideParseException
+from yaml import YAMLError
+
+from dltrain.config.near import did_you_mean
+
+MAX_LINES, MAX_WIDTH = 6, 300
+
+
+class Choices(Protocol):
+    def keys(self, overrides: Sequence[str] = ()) -> list[str]: ...
+    def groups(self) -> list[str]: ...
+    def options(self, group: str) -> list[str]: ...
+
+
+def explain_compose_error(error: Exception, overrides: Sequence[str], choices: Choices) -> str:
+    """One to six lines for an error that was raised while composing `overrides`."""
+    if isinstance(error, OverrideParseException):
+        return unparsable(error)
+    if isinstance(error, MissingConfigException):
+        return missing_config(error, choices)
+    if isinstance(error, YAMLError):
+        return first_lines("a config file is not valid yaml: " + str(error))
+    text = str(error)
+    if match := re.search(
+        r"(?:Could not (?:override|delete(?: from config)?)\.? ?'?|"
+        r"Unable to find or override ')(?P<key>[\w./@-]+)",
+        text,
+    ):
+        return unknown_key(match["key"], overrides, choices)
+    if match := re.search(
+        r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?:\n| req)", text
+    ):
+        return f"`{match[1]}` gives several values: add -m to sweep over them, or write key=[a,b]"
+    if match := re.search(r"Multiple values for (\S+?)\.", text):
+        return f"there is a {match[1]} already: write `{match[1]}=...` without the +"
+    return first_lines(type_error(error))
+
+
+def unparsable(error: OverrideParseException) -> str:
+    lines = [
+        line for line in str(error).splitlines() if not line.startswith(("Error pars", "See "))
+    ]
+    reason = re.sub(
+        r"^\w+Exception: ", "", lines[0] if lines else "it is not of the form key=value"
+    )
+    return shorten(f"cannot read the override `{error.override}`: {reason}") + (
+        "\nwrite key=value; quote values with special characters: 'key=\"a b\"'"
+    )
+
+
+def missing_config(error: MissingConfigException, choices: Choices) -> str:
+    missing = error.missing_cfg_file or "?"
+    group, _, name = missing.rpartition("/")
+    if not group:
+        return f"there is no config `{missing}` to start from (--config-name, --config-dir)"
+    options = error.options or choices.options(group)
+    lines = [f"there is no `{group}={name}`"]
+    if near := did_you_mean(name, options):
+        lines[0] += f"; {near}"
+    lines.append(shorten(f"choices of {group}: {', '.join(options)}"))
+    lines.append(f"`dltrain info {group}` says what each is")
+    return "\n".join(lines)
+
+
+def unknown_key(key: str, overrides: Sequence[str], choices: Choices) -> str:
+    bare = key.partition("@")[0]
+    groups = choices.groups()
+    group_overrides = [text for text in overrides if text.partition("=")[0] in groups]
+    known = [*groups, *choices.keys(group_overrides)]
+    top_level = [name for name in known if "." not in name]
+    near = did_you_mean(bare, top_level if "." not in bare else known) or did_you_mean(bare, known)
+    return f"there is no config key `{key}`{'; ' + near if near else ''}\n" + (
+        f"`dltrain train --cfg job` prints the config; `+{key}=...` adds a key to it"
+    )
+
+
+def type_error(error: Exception) -> str:
+    """A value of the wrong type, as `trainer.max_steps is '1.5', which is not a whole number`."""
+    text = str(error.__cause__ or error)
+    key = re.search(r"full_key: (\S+)", text)
+    reason = next((line.strip() for line in text.splitlines() if line.strip()), "unknown error")
+    reason = re.sub(
+        r"^Value '(.*)' of type '\w+' could not be converted to (\w+)$",
+        lambda m: f"is {m[1]!r}, which is not {TYPES.get(m[2], m[2])}",
+        reason,
+    )
+    reason = re.sub(
+        r"^Value '(.*)' is not a valid bool.*$", r"is '\1', which is not true or false", reason
+    )
+    reason = re.sub(r"^field '.*' is not Optional$", "is null, and it must have a value", reason)
+    if key is None:
+        return str(error)
+    return f"{key[1]} {reason}" if reason.startswith("is ") else f"{key[1]}: {reason}"
+
+
+TYPES = {
+    "Integer": "a whole number",
+    "Float": "a number",
+    "Boolean": "true or false",
+    "String": "text",
+}
+
+
+def first_lines(text: str) -> str:
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return "\n".join(shorten(line) for line in lines[:MAX_LINES])
+
+
+def shorten(line: str) -> str:
+    return line if len(line) <= MAX_WIDTH else line[: MAX_WIDTH - 3] + "..."
+
+
+def explain_resolution_error(error: Exception) -> str:
+    """An interpolation that cannot be resolved: the key that holds it, and why."""
+    if isinstance(error, RecursionError):
+        return "the config refers to itself without end: look for two keys that name each other"
+    key = getattr(error, "full_key", None) or "a key"
+    reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return shorten(f"{key} cannot be resolved: {reason.strip()}")

@@ -1,0 +1,166 @@
+"""The types and rules of the config keys that are ours; their values stand in `configs/`.
+
+Groups that hold a `_target_` (dataset, model, task, optimizer, scheduler, and each entry of
+augmentation, callbacks and loggers) are open here: the signature of what they name is their schema.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+from omegaconf import MISSING
+
+from dltrain.config.durations import EPOCHS, PERCENT, SECONDS, STEPS, parse_duration
+
+Rule = Callable[[Any], str | None]  # value -> what is wrong with it, or None
+
+
+def at_least(low: float, high: float = math.inf) -> Rule:
+    text = f"it must be >= {low:g}" + (f" and <= {high:g}" if math.isfinite(high) else "")
+    return lambda value: None if low <= value <= high else text
+
+
+def above(low: float) -> Rule:
+    return lambda value: None if low < value < math.inf else f"it must be a number > {low:g}"
+
+
+def one_of(*choices: str) -> Rule:
+    return lambda value: None if value in choices else "it must be one of " + ", ".join(choices)
+
+
+def duration(*units: str, or_none: bool = False) -> Rule:
+    def rule(value: Any) -> str | None:
+        try:
+            amount = parse_duration(value, units).amount
+        except ValueError as error:
+            return str(error).partition("; ")[2] or str(error)
+        return None if amount > 0 or or_none else "it must be longer than nothing"
+
+    return rule
+
+
+def device(value: Any) -> str | None:
+    kind, _, index = str(value).partition(":")
+    known = value in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdigit())
+    return None if known else "it must be auto, cpu, cuda or cuda:N"
+
+
+def threads(value: Any) -> str | None:
+    number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024
+    return None if value == "auto" or number else "it must be auto or a number from 1 to 1024"
+
+
+def metric_name(value: Any) -> str | None:
+    name, _, split = str(value).partition("/")
+    ok = bool(name) and split in ("train", "val")
+    return None if ok else "it must name a metric and its split, such as accuracy/val or loss/val"
+
+
+def run_name(value: Any) -> str | None:
+    parts = str(value).split("/")
+    ok = value and all(part not in ("", ".", "..") for part in parts) and len(str(value)) <= 200
+    return None if ok else "it must be a relative path of at most 200 characters below outputs/"
+
+
+def key(rule: Rule) -> Any:
+    """A config key without a default of its own (that stands in the yaml), with its rule."""
+    return field(default=MISSING, metadata={"rule": rule})
+
+
+@dataclass
+class LoaderConfig:
+    batch_size: int = key(at_least(1))
+    eval_batch_size: int = key(at_least(1))
+    num_workers: int = key(at_least(0, 1024))
+    placement: str = key(one_of("auto", "device", "host"))
+    drop_last: bool = MISSING
+    limit_batches: int | None = key(at_least(1))
+
+
+@dataclass
+class TrainerConfig:
+    budget: str = key(duration(STEPS, EPOCHS, SECONDS))
+    max_epochs: int | None = key(at_least(1, 1e9))
+    max_steps: int | None = key(at_least(1, 1e15))
+    max_time: str | None = key(duration(SECONDS))
+    device: str = key(device)
+    precision: str = key(one_of("fp32", "tf32", "bf16", "fp16", "auto"))
+    compile: bool = MISSING
+    accumulate: int = key(at_least(1))
+    max_grad_norm: float | None = key(above(0))
+    on_nonfinite: str = key(one_of("stop", "skip"))
+    deterministic: bool = MISSING
+    threads: Any = key(threads)
+    log_every: str = key(duration(STEPS, EPOCHS, PERCENT))
+    eval_every: str = key(duration(STEPS, EPOCHS, PERCENT))
+
+
+@dataclass
+class CheckpointConfig:
+    every: str = key(duration(STEPS, EPOCHS, PERCENT))
+    keep: int = key(at_least(2))
+    monitor: str = key(metric_name)
+    mode: str = key(one_of("max", "min"))
+    final: str = key(one_of("best", "last"))
+
+
+@dataclass
+class TrainConfig:
+    name: str = key(run_name)
+    seed: int = key(at_least(0, 2**63 - 1))
+    resume: str = key(one_of("none", "auto"))
+    init_from: str | None = MISSING
+    dataset: Any = MISSING
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    augmentation: Any = MISSING
+    model: Any = MISSING
+    task: Any = MISSING
+    optimizer: Any = MISSING
+    scheduler: Any = MISSING
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    callbacks: Any = MISSING
+    loggers: Any = MISSING
+
+
+SECTIONS = {"loader": LoaderConfig, "trainer": TrainerConfig, "checkpoint": CheckpointConfig}
+
+
+def number(rule: Rule) -> Rule:
+    """`rule`, for a value whose type no schema has checked."""
+
+    def checked(value: Any) -> str | None:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        return rule(value) if is_number else "it must be a number"
+
+    return checked
+
+
+def probability(value: Any) -> str | None:
+    return None if 0 <= value < 1 else "it must be >= 0 and < 1"
+
+
+# Keys of open groups that mean the same whatever the `_target_` is. Checked where they are present.
+OPEN_RULES: dict[str, Rule] = {
+    "optimizer.lr": number(above(0)),
+    "optimizer.weight_decay": number(at_least(0, 1e6)),
+    "optimizer.momentum": number(at_least(0, 1)),
+    "model.dropout": number(probability),
+    "dataset.num_classes": number(at_least(1)),
+    "scheduler.warmup": duration(STEPS, EPOCHS, PERCENT, or_none=True),
+}
+
+
+def rules(schema: type = TrainConfig, prefix: str = "") -> dict[str, Rule]:
+    """Every rule of the schema under its dotted key."""
+    found: dict[str, Rule] = {}
+    for item in fields(schema):
+        nested = item.default_factory
+        if isinstance(nested, type) and is_dataclass(nested):
+            found |= rules(nested, f"{prefix}{item.name}.")
+        elif "rule" in item.metadata:
+            found[prefix + item.name] = item.metadata["rule"]
+    return found if prefix else found | OPEN_RULES

@@ -1,0 +1,75 @@
+"""What a `_target_` may name: a config can come from someone else, and naming is calling.
+
+The rule is asked twice: of the text, before anything is imported (`check_target`), and of the
+object that it turned out to be (`check_object`). Both judge the place where a thing is defined, so
+that a way round through an import of ours (`dltrain.data.mnist.os.system`) leads nowhere.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Sequence
+from functools import partial
+from types import FunctionType, MethodType
+
+from dltrain.config.bindings import TargetError
+from dltrain.config.sources import locate
+
+# Classes and functions of the rooms that hold parts. Not those that run the program: a config that
+# calls dltrain.cli could hand itself every permission.
+PARTS = tuple(
+    f"dltrain.{room}"
+    for room in (
+        "data", "models", "tasks", "optimizers", "schedulers", "callbacks", "loggers",
+        "interpret", "export",
+    )
+)  # fmt: skip
+# Classes alone: modules, optimizers, transforms. Some of the functions there load or fetch.
+CLASSES = ("torch.nn", "torch.optim", "torchvision.models", "torchvision.transforms")
+
+
+def check_target(target: str, allowed: Sequence[str] = ()) -> None:
+    """Refuses a dotted name that is not defined where it may be, judging by source text alone.
+
+    Args:
+        allowed: packages or modules that the user's own command line vouches for.
+
+    Raises TargetError: there is no such thing, or it is not allowed.
+    """
+    definition = locate(target)
+    node = definition.node
+    if not _is_allowed(
+        definition.module.name, node is not None, isinstance(node, ast.ClassDef), allowed
+    ):
+        raise _refusal(target, definition.module.name, definition.qualname)
+
+
+def check_object(obj: object, allowed: Sequence[str] = ()) -> None:
+    """The same of the object that a `_target_` was resolved to. Raises TargetError."""
+    while isinstance(obj, partial):
+        obj = obj.func
+    module = getattr(obj, "__module__", None) or type(obj).__module__
+    qualname = getattr(obj, "__qualname__", None) or type(obj).__qualname__
+    is_definition = isinstance(obj, type | FunctionType | MethodType)
+    if not _is_allowed(module, is_definition, isinstance(obj, type), allowed):
+        raise _refusal(f"{module}.{qualname}", module, qualname)
+
+
+def _is_allowed(module: str, is_definition: bool, is_class: bool, allowed: Sequence[str]) -> bool:
+    """`is_definition`: a class or function, not something that was made or cannot be read."""
+    if _is_within(module, PARTS):
+        return is_definition
+    return _is_within(module, allowed) or (is_class and _is_within(module, CLASSES))
+
+
+def _refusal(target: str, module: str, qualname: str) -> TargetError:
+    place = f"{module}.{qualname}"
+    alias = f" ({place})" if place != target else ""
+    return TargetError(
+        f"`{target}`{alias} is not allowed as a _target_: parts of dltrain are, and classes of "
+        f"{', '.join(CLASSES)}; if you trust its code, add --allow-target {module.split('.')[0]}"
+    )
+
+
+def _is_within(module: str, packages: Sequence[str]) -> bool:
+    return any(module == package or module.startswith(f"{package}.") for package in packages)

@@ -1,0 +1,63 @@
+"""Made-up data of any shape, quickly: for tests, benchmarks and trying a model out."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from dltrain.data.arrays import Arrays, check_facts, check_split_sizes
+from dltrain.data.download import Progress
+
+_BLOCK = 4  # pixels: coarse enough that small convolutions and random crops keep the pattern
+
+
+class Synthetic:
+    """A pattern for each class under noise as strong: easy for every model, nothing to download.
+
+    inputs: uint8 [N, C, H, W], or float32 [N, F] in [0, 1) for an image_shape of one number. Every
+    class has its equal share of each split. num_samples are those of the training set.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: int,
+        image_shape: Sequence[int],
+        mean: Sequence[float],
+        std: Sequence[float],
+        num_samples: int,
+        num_val: int,
+        num_test: int,
+        split_seed: int,
+    ) -> None:
+        self.facts = check_facts(num_classes, image_shape, mean, std)
+        self.num_classes, self.image_shape, self.mean, self.std = self.facts
+        self.sizes = check_split_sizes(num_samples, num_val, num_test, seed=split_seed)
+        self.split_seed = split_seed
+        self.classes = tuple(f"class {number}" for number in range(num_classes))
+
+    def load(self, progress: Progress | None = None) -> dict[str, Arrays]:
+        """`train`, `val` and `test`, made anew: the same for the same split_seed."""
+        random = np.random.RandomState(self.split_seed)
+        patterns = self._patterns(random)
+        return {split: self._make(size, patterns, random) for split, size in self.sizes.items()}
+
+    def _patterns(self, random: np.random.RandomState) -> np.ndarray:
+        """uint8 [K, *image_shape] in [0, 128), constant over blocks of pixels."""
+        channels, *size = self.image_shape
+        coarse = (math.ceil(length / _BLOCK) for length in size)
+        patterns = random.randint(0, 128, (self.num_classes, channels, *coarse)).astype(np.uint8)
+        for axis, length in enumerate(size, 2):
+            patterns = patterns.repeat(_BLOCK, axis).take(range(length), axis)
+        return patterns
+
+    def _make(
+        self, num_samples: int, patterns: np.ndarray, random: np.random.RandomState
+    ) -> Arrays:
+        targets = np.arange(num_samples, dtype=np.int64) % self.num_classes
+        noise = np.frombuffer(random.bytes(num_samples * math.prod(self.image_shape)), np.uint8)
+        inputs = noise.reshape(num_samples, *self.image_shape) & 127
+        inputs += patterns[targets]
+        if len(self.image_shape) == 3:
+            return Arrays(inputs, targets)
+        return Arrays(inputs.astype(np.float32) / 256, targets)

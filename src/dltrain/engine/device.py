@@ -1,0 +1,70 @@
+"""The device, precision and threads of a run, and what is set for the whole process."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
+
+import torch
+
+from dltrain.engine.seeding import seed_everything
+from dltrain.errors import UserError
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as a device that exists; UserError where it does not."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.device is {wanted}, but torch sees no CUDA device; use cpu or auto"
+        )
+    device = torch.device("cuda" if wanted == "auto" else wanted)
+    count = torch.cuda.device_count()
+    if (device.index or 0) >= count:
+        raise UserError(
+            f"trainer.device is {wanted}; there are {count} CUDA devices, from cuda:0 on"
+        )
+    return device
+
+
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """`auto`: bf16 where the hardware computes in it, else fp32. The impossible is refused."""
+    cuda = device.type == "cuda"
+    if wanted == "auto":
+        capable = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_avx512_bf16_supported()
+        return "bf16" if capable else "fp32"
+    if wanted in ("fp16", "tf32") and not cuda:
+        raise UserError(
+            f"trainer.precision is {wanted}, which needs CUDA; on a CPU use bf16 or fp32"
+        )
+    return wanted
+
+
+def prepare_process(
+    *, seed: int, device: torch.device, precision: str, deterministic: bool, threads: int | None
+) -> None:
+    """Threads (None: as torch has them), determinism, how fp32 is multiplied, and the seed."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    torch.use_deterministic_algorithms(deterministic)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = not deterministic
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
+    seed_everything(seed)
+
+
+def make_autocast(precision: str, device: torch.device) -> Any:
+    """A function that gives the context of a forward pass; the neutral one for fp32 and tf32."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return nullcontext if dtype is None else partial(torch.autocast, device.type, dtype=dtype)
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu`, or `cuda:0 (NVIDIA H100 80GB HBM3)`."""
+    return f"{device} ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu"

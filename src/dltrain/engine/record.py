@@ -1,0 +1,77 @@
+"""Where numbers go: `metrics.jsonl`, the loggers, the callbacks that show them, the summary."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class MetricsLog(Protocol):
+    """An append-only file of rows; see `dltrain.runs`."""
+
+    def append(self, row: dict[str, Any]) -> None: ...
+    def offset(self) -> int: ...
+
+
+class Logger(Protocol):
+    """Where scalars, images and text can go; see `dltrain.loggers`."""
+
+    def log_scalars(self, step: int, scalars: dict[str, float], wall_time: float) -> None: ...
+    def flush(self) -> None: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def close(self, status: str, wall_time: float) -> None: ...
+
+
+# Row keys that are not metrics of a split, and the names under which loggers show them
+PLAIN_NAMES = {
+    "lr": "optim/lr",
+    "grad_norm": "optim/grad_norm",
+    "samples_per_sec": "time/samples_per_sec",
+}
+
+
+class Recorder:
+    """Writes each row once, everywhere."""
+
+    def __init__(self, metrics_log: MetricsLog, loggers: dict[str, Logger]) -> None:
+        self.metrics_log, self.loggers = metrics_log, loggers
+        self.observers: list[Callable[[Any, dict[str, Any]], None]] = []
+        self.last: dict[str, dict[str, float]] = {}  # the newest metrics of each split
+
+    def row(self, trainer: Any, split: str, metrics: dict[str, float], **extra: float) -> None:
+        now = time.time()
+        self.last[split] = metrics
+        row = {"step": trainer.step, "epoch": trainer.epoch, "split": split, "time": now}
+        values = metrics | extra
+        self.metrics_log.append(row | {name: finite_or_none(v) for name, v in values.items()})
+        scalars = {f"{name}/{split}": value for name, value in metrics.items()}
+        scalars |= {PLAIN_NAMES[name]: value for name, value in extra.items()}
+        for logger in self.loggers.values():
+            logger.log_scalars(trainer.step, scalars, now)
+        for observer in self.observers:
+            observer(trainer, row | values)
+
+    def flush(self) -> None:
+        for logger in self.loggers.values():
+            logger.flush()
+
+    def close(self, status: str) -> None:
+        now = time.time()
+        for logger in self.loggers.values():
+            logger.close(status, now)
+
+    def state_dict(self) -> dict[str, Any]:
+        """How much of each log belongs to the checkpoint that holds this."""
+        self.flush()
+        return {
+            "offset": self.metrics_log.offset(),
+            "last": self.last,
+            "loggers": {name: logger.state_dict() for name, logger in self.loggers.items()},
+        }
+
+
+def finite_or_none(value: float) -> float | None:
+    """JSON has no NaN; null is what readers take for a missing number."""
+    return value if math.isfinite(value) else None

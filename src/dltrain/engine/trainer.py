@@ -1,0 +1,287 @@
+"""The loop: optimizer steps until the budget is spent, and what follows each in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from dltrain.engine.accumulate import Accumulate, whole_batch
+from dltrain.engine.callback import Callback, overriding
+from dltrain.engine.checkpoint import Checkpoint
+from dltrain.engine.clock import Clock
+from dltrain.engine.evaluate import EvaluationAbandonedError, evaluate
+from dltrain.engine.record import Recorder
+from dltrain.engine.saver import Saver
+from dltrain.engine.seeding import random_state, set_random_state
+from dltrain.engine.sums import Task, TrainSums
+from dltrain.engine.update import Update
+from dltrain.errors import UserError
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When things happen, in optimizer steps, and when the run is over."""
+
+    num_steps: int | None  # None: only time ends the run
+    max_time_sec: float
+    log_every: int
+    eval_every: int
+    save_every: int
+    steps_per_epoch: int
+
+
+class Trainer:
+    """Trains `model`; everything that it is given was chosen and built by its caller."""
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        task: Task,
+        update: Update,
+        train_loader: Any,
+        val_loader: Any,
+        plan: Plan,
+        recorder: Recorder,
+        saver: Saver,
+        callbacks: dict[str, Callback],
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        accumulate: int = 1,
+    ) -> None:
+        self.model = self.eval_model = model
+        self.task, self.update, self.plan = task, update, plan
+        self.train_loader, self.val_loader = train_loader, val_loader
+        self.recorder, self.saver, self.callbacks = recorder, saver, callbacks
+        self.autocast = autocast
+        self.micro_batches = Accumulate(accumulate) if accumulate > 1 else whole_batch
+        self.sums = TrainSums(task)
+        self.device = next(model.parameters()).device
+        self.run_dir: Path | None = None
+        self.step = self.next_pause = 0
+        self.should_stop = ""  # the reason, once there is one
+        self.signal: int | None = None
+        self.done = {"log": 0, "evaluate": 0}  # the last step at which each was done
+        self.metrics: dict[str, float] = {}  # of the newest evaluation
+        self.clock = Clock(plan.max_time_sec)
+        observers = list(callbacks.values())
+        self.after_update = overriding(observers, "after_update")
+        self.on_evaluate = overriding(observers, "on_evaluate")
+        recorder.observers = overriding(observers, "on_log")
+
+    # ------------------------------------------------------------------ the loop
+
+    def fit(self) -> None:
+        """Trains from where it is until the budget is spent or somebody asks to stop."""
+        self.start()
+        batches = self.batches()
+        while self.step != self.plan.num_steps and not self.should_stop:
+            self.train_step(next(batches))
+            self.step += 1
+            self.after_step()
+        self.finish()
+
+    def train_step(self, batch: Any) -> None:
+        """One optimizer step on one batch, in as many micro-batches as memory asks for."""
+        for micro_batch, share in self.micro_batches(batch):
+            with self.autocast():
+                loss, record = self.task.train(self.model, micro_batch)
+            self.update.backward(loss, share)
+            self.sums.add(loss, len(micro_batch.targets), record)
+        self.update(self.progress)
+
+    def after_step(self) -> None:
+        """What has to follow every step; all else waits for the next pause."""
+        for callback in self.after_update:
+            callback(self)
+        if self.step >= self.next_pause or self.clock.is_over():
+            self.pause()
+
+    def batches(self) -> Iterator[Any]:
+        """Batches without end, from where the run is: skipping costs nothing, nothing is read."""
+        epoch, start = divmod(self.step, self.steps_per_epoch)
+        while True:
+            yield from self.train_loader.epoch(epoch, start)
+            epoch, start = epoch + 1, 0
+
+    # ------------------------------------------------------------------ what is due now and then
+
+    def pause(self) -> None:
+        """Logging, evaluation, and the checkpoint last, so that it holds both."""
+        self.clock.stop()
+        self.update.guard.check()
+        if self.clock.is_over():
+            self.stop("max_time")
+        if self.is_time("log", self.plan.log_every):
+            self.log()
+        improved = self.is_time("evaluate", self.plan.eval_every) and self.evaluate()
+        if improved or self.is_last() or self.step % self.plan.save_every == 0:
+            self.save()
+        self.next_pause = self.step_of_next_pause()
+        self.clock.start()
+
+    def is_last(self) -> bool:
+        return self.step == self.plan.num_steps or bool(self.should_stop)
+
+    def is_time(self, what: str, every: int) -> bool:
+        """Every so many steps and at the last, but never twice, nor when a signal hurries us."""
+        due = self.step % every == 0 or self.is_last()
+        return due and self.done[what] != self.step and self.signal is None
+
+    def step_of_next_pause(self) -> int:
+        plan = self.plan
+        everys = (plan.log_every, plan.eval_every, plan.save_every)
+        due = min(self.step - self.step % every + every for every in everys)
+        return due if plan.num_steps is None else min(due, plan.num_steps)
+
+    def log(self) -> None:
+        self.done["log"] = self.step
+        samples = self.sums.num_samples + sum(self.sums.counts)
+        extra = {"lr": self.update.lr, "samples_per_sec": samples / self.clock.lap()}
+        if self.update.grad_norm is not None:
+            extra["grad_norm"] = self.update.grad_norm.item()  # beside the wait of `read`, free
+        self.recorder.row(self, "train", self.sums.read(), **extra)
+
+    def evaluate(self) -> bool:
+        """Evaluates on `val`; True where `checkpoint.monitor` is better than ever before.
+
+        A signal abandons it: then it counts as not done, and is done again after resuming.
+        """
+        abandoned = lambda: self.signal is not None  # noqa: E731
+        model, task, loader = self.eval_model, self.task, self.val_loader
+        try:
+            metrics = evaluate(model, task, loader, autocast=self.autocast, abandoned=abandoned)
+        except EvaluationAbandonedError:
+            return False
+        self.done["evaluate"] = self.step
+        train = {f"{name}/train": v for name, v in self.recorder.last.get("train", {}).items()}
+        self.metrics = train | {f"{name}/val": value for name, value in metrics.items()}
+        improved = self.saver.is_better(self.step, self.metrics)
+        self.recorder.row(self, "val", metrics)
+        for callback in self.on_evaluate:
+            callback(self, "val", metrics)
+        return improved
+
+    def save(self) -> None:
+        self.saver.save(self.step, self.model.state_dict(), self.state_dict(), self.metrics)
+
+    # ------------------------------------------------------------------ start and end
+
+    def prepare(self, checkpoint: Checkpoint | None = None) -> None:
+        """Before `fit`: starts the callbacks, and goes to where `checkpoint` was taken."""
+        for callback in overriding(list(self.callbacks.values()), "on_fit_start"):
+            callback(self)
+        if checkpoint is not None:
+            self.restore(checkpoint)
+
+    def start(self) -> None:
+        self.model.train()
+        self.next_pause = self.step_of_next_pause()
+        self.clock.start()
+        if (
+            self.step
+            and self.step % self.plan.eval_every == 0
+            and self.done["evaluate"] != self.step
+        ):
+            self.pause()  # what a signal kept from being done at this step
+
+    def finish(self) -> None:
+        """Training is over, on purpose or by a signal: nothing that was computed is lost."""
+        if self.signal is None and self.done["evaluate"] != self.step:
+            self.pause()  # stopped between two pauses: the last step is always evaluated
+        elif self.saver.last_saved != self.step:
+            self.save()
+        self.saver.wait()
+        self.clock.stop()
+
+    def close(self) -> None:
+        """Whatever happened: ends the callbacks, and leaves no write unfinished."""
+        for callback in overriding(list(self.callbacks.values()), "on_fit_end"):
+            callback(self)
+        self.saver.wait()
+
+    def stop(self, reason: str, signal: int | None = None) -> None:
+        """Ends training after the step under way; safe to call from a signal handler."""
+        self.should_stop = self.should_stop or reason
+        self.signal = self.signal or signal
+
+    # ------------------------------------------------------------------ state
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that a resumed run needs beside the model's weights."""
+        return {
+            "step": self.step,
+            "steps_per_epoch": self.steps_per_epoch,
+            "elapsed_sec": self.clock.elapsed(),
+            "done": dict(self.done),
+            "metrics": self.metrics,
+            "best": self.saver.best,
+            "sums": self.sums.state_dict(),
+            "update": self.update.state_dict(),
+            "random": random_state(),
+            "recorder": self.recorder.state_dict(),
+            "callbacks": {name: c.state_dict() for name, c in self.callbacks.items()},
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes everything from `checkpoint`; UserError where it is of another model."""
+        state = checkpoint.load_state()
+        try:
+            self.model.load_state_dict(checkpoint.load_model())
+            self.update.load_state_dict(state["update"])
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise UserError(f"{checkpoint.path.name} does not fit this config: {error}") from error
+        self.step, self.done, self.metrics = state["step"], state["done"], state["metrics"]
+        self.saver.best = state["best"]
+        self.clock.before = state["elapsed_sec"]
+        self.sums.load_state_dict(state["sums"], self.device)
+        self.recorder.last = state["recorder"]["last"]
+        self.load_callbacks(state)
+        set_random_state(state["random"])
+        if state["steps_per_epoch"] != self.steps_per_epoch:
+            # Another batch size, typed on purpose: whole epochs stay whole, a part starts again
+            self.step = self.step // state["steps_per_epoch"] * self.steps_per_epoch
+
+    def load_callbacks(self, state: dict[str, Any]) -> None:
+        for name, callback in self.callbacks.items():
+            if name in state["callbacks"]:
+                callback.load_state_dict(state["callbacks"][name])
+
+    def load_weights(self, checkpoint: Checkpoint) -> None:
+        """The weights of `checkpoint`, evaluation weights included; training is over by then."""
+        self.model.load_state_dict(checkpoint.load_model())
+        self.load_callbacks(checkpoint.load_state())
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.train_loader)
+
+    @property
+    def epoch(self) -> int:
+        """Completed epochs."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples the steps so far have seen."""
+        epochs, steps = divmod(self.step, self.steps_per_epoch)
+        return epochs * self.train_loader.num_samples + steps * self.train_loader.batch_size
+
+    @property
+    def num_steps(self) -> int | None:
+        return self.plan.num_steps
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        return self.saver.best
+
+    @property
+    def progress(self) -> float:
+        """The part of the budget that is spent, in [0, 1]: what schedules are a function of."""
+        if self.plan.num_steps is None:
+            return min(1.0, self.clock.elapsed() / self.plan.max_time_sec)
+        return self.step / self.plan.num_steps

@@ -1,0 +1,31 @@
+"""Errors that end the program with an exit code of the contract. Imports nothing."""
+
+
+class DltrainError(Exception):
+    """An expected end: the message is what the user reads after `dltrain: error: `."""
+
+    exit_code = 1
+
+
+class UserError(DltrainError):
+    """The user can mend it: a config, an override, missing or malformed data."""
+
+    exit_code = 2
+
+
+class CheckpointError(DltrainError):
+    """A checkpoint was demanded and none is usable."""
+
+    exit_code = 3
+
+
+class NonFiniteError(DltrainError):
+    """The loss or a gradient was not finite, and `trainer.on_nonfinite` says stop."""
+
+    exit_code = 4
+
+
+class StorageError(DltrainError):
+    """No space, no quota, or no permission to write."""
+
+    exit_code = 5

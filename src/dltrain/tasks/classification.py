@@ -1,0 +1,45 @@
+"""Classification: cross-entropy, and the counts that accuracies are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Classification:
+    """One label in [0, num_classes) a sample; models return logits [B, K].
+
+    Gives sums and counts, never means of means: whoever adds them up over micro-batches, uneven
+    batches and processes gets the exact metric of the whole.
+    """
+
+    def __init__(self, *, num_classes: int, label_smoothing: float = 0.0) -> None:
+        if not 0.0 <= label_smoothing < 1.0:
+            raise ValueError(f"task.label_smoothing is {label_smoothing}; it must be >= 0 and < 1")
+        self.label_smoothing = label_smoothing
+        self.top = 5 if num_classes > 5 else None  # top-5 of five classes says nothing
+
+    def train(self, model: nn.Module, batch: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The mean loss over the batch, and per-sample tensors for `train_sums`."""
+        logits = model(batch.inputs)
+        loss = F.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
+        # 2 us a step; comparing and counting wait for `train_sums`, once for many batches
+        return loss, (logits.argmax(1), batch.targets)
+
+    def train_sums(self, predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """Sums over the samples of many batches, concatenated: here, how many were right."""
+        return {"accuracy": (predictions == targets).sum()}
+
+    def evaluate(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
+        """Sums over one batch, `loss` among them (float64)."""
+        logits, targets = model(batch.inputs).float(), batch.targets
+        losses = F.cross_entropy(
+            logits, targets, label_smoothing=self.label_smoothing, reduction="none"
+        )
+        sums = {"loss": losses.double().sum(), "accuracy": (logits.argmax(1) == targets).sum()}
+        if self.top is not None:
+            best = logits.topk(self.top, dim=1).indices
+            sums[f"accuracy_top{self.top}"] = (best == targets[:, None]).any(1).sum()
+        return sums
