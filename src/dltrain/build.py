@@ -5,8 +5,9 @@ torch is imported by what is called after the data has been read, and not by thi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from omegaconf import OmegaConf
 from dltrain.config.check import target_nodes
 from dltrain.config.durations import EPOCHS, PERCENT, SECONDS, STEPS, Duration, parse_duration
 from dltrain.config.targets import check_object
-from dltrain.errors import UserError
+from dltrain.errors import NO_SPACE, UserError
 
 if TYPE_CHECKING:
     import torch
@@ -68,12 +69,24 @@ class Data:
     splits: dict[str, Any]
 
 
-def read_data(config: Config, allowed: Sequence[str] = ()) -> Data:
-    """Reads the dataset; what is missing or malformed is a UserError, before torch is imported."""
+def read_data(
+    config: Config,
+    allowed: Sequence[str] = (),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Data:
+    """Reads the dataset; what is missing or malformed is a UserError, before torch is imported.
+
+    `progress` is called while something is downloaded, as progress(file name, bytes, of bytes).
+    """
     dataset = make(config, "dataset", allowed=allowed)
+    takes_progress = "progress" in signature(dataset.load).parameters
     try:
-        splits = dataset.load()
-    except (ValueError, OSError) as error:
+        splits = dataset.load(progress=progress) if takes_progress else dataset.load()
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        raise UserError(str(error)) from error
+    except ValueError as error:
         raise UserError(str(error)) from error
     limit = config["loader"]["limit_batches"]
     if limit is not None:

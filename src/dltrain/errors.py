@@ -1,4 +1,9 @@
-"""Errors that end the program with an exit code of the contract. Imports nothing."""
+"""Errors that end the program with an exit code of the contract. Imports no package."""
+
+import errno
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class DltrainError(Exception):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import logging.handlers
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -115,3 +117,24 @@ def show(name: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.2%}" if name.startswith("accuracy") else f"{value:.4g}"
+
+
+def download_progress() -> Callable[[str, int, int], None]:
+    """A line that grows on a terminal; through a pipe one line at every quarter of a file."""
+    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    said: dict[str, int] = {}
+
+    def progress(name: str, done: int, total: int) -> None:
+        part = done * (100 if on_terminal else 4) // max(1, total)
+        if said.get(name) == part:
+            return
+        said[name] = part
+        text = f"{name}  {done / 2**20:.1f} of {total / 2**20:.1f} MiB"
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if on_terminal:
+                sys.stderr.write(f"\r{text}" + ("\n" if done >= total else ""))
+            else:
+                sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
+
+    return progress

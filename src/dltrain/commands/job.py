@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import traceback
 from collections.abc import Iterator
@@ -15,10 +14,9 @@ from dltrain.commands import console
 from dltrain.commands.run import Job, Result, Run
 from dltrain.commands.signals import Signals
 from dltrain.config.check import select
-from dltrain.errors import DltrainError, UserError
+from dltrain.errors import NO_PERMISSION, NO_SPACE, DltrainError, UserError
 
 log = logging.getLogger("dltrain")
-STORAGE_ERRNOS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def run_job(job: Job, signals: Signals) -> Result:
@@ -29,7 +27,8 @@ def run_job(job: Job, signals: Signals) -> Result:
         if going_on and (result := already_finished(job, run_dir)):
             return result
         check_weights_exist(job.config)
-        data = build.read_data(job.config, job.allowed)
+        with storage_errors():
+            data = build.read_data(job.config, job.allowed, console.download_progress())
         threads = job.config["trainer"]["threads"]
         if going_on:  # with other threads, sums have other roundings
             threads = runs.read_json(run_dir / runs.RECORD).get("threads", threads)
@@ -158,4 +157,4 @@ def storage_errors() -> Iterator[None]:
 
 
 def is_storage_error(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in STORAGE_ERRNOS
+    return isinstance(error, OSError) and error.errno in (*NO_SPACE, *NO_PERMISSION)

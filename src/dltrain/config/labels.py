@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 MAX_LENGTH = 80
-SKIPPED = ("hydra", "name", "resume", "dataset.root", "dataset.download", "trainer.device")
+SKIPPED = ("resume", "dataset.root", "dataset.download", "trainer.device")
 
 
 def run_label(overrides: Sequence[str], only: Sequence[str] | None = None) -> str:
@@ -17,12 +17,18 @@ def run_label(overrides: Sequence[str], only: Sequence[str] | None = None) -> st
     where a digest of the rest keeps names apart.
     """
     parts = []
+    named = any(text.startswith("name=") for text in overrides)
+    skipped = SKIPPED if named or only is not None else (*SKIPPED, "dataset", "model")
     for text in overrides:
         key, equals, value = text.lstrip("+").partition("=")
-        if key.split(".")[0] in SKIPPED or key in SKIPPED or (only is not None and key not in only):
+        if (
+            key.split(".")[0] in ("hydra", "name")
+            or key in skipped
+            or (only is not None and key not in only)
+        ):
             continue
         parts.append(key.rpartition(".")[2] + equals + value)
-    label = "_".join(re.sub(r"[^A-Za-z0-9=.+~-]+", "-", part).strip("-") for part in parts)
+    label = "_".join(re.sub(r"[^A-Za-z0-9_=.+~-]+", "-", part).strip("-") for part in parts)
     if len(label) > MAX_LENGTH:
         label = label[: MAX_LENGTH - 9] + "-" + hashlib.sha256(label.encode()).hexdigest()[:8]
     return f"_{label}" if label else ""

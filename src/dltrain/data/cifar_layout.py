@@ -9,7 +9,7 @@ import numpy as np
 from dltrain.data.archive import extract
 from dltrain.data.arrays import Arrays
 from dltrain.data.download import Progress, download
-from dltrain.data.files import MAX_BYTES, not_found, open_file, refuse
+from dltrain.data.files import not_found, read_file, refuse
 from dltrain.data.pickles import read_pickle
 from dltrain.data.published import PublishedDataset
 
@@ -95,15 +95,15 @@ def read_python_batch(path: Path, *, labels: str) -> Arrays:
         )
     if not all(0 <= label < 256 for label in targets):
         refuse(path, f"its labels reach {max(targets, key=abs)}", "class numbers")
-    return Arrays(images.reshape(-1, *_IMAGE_SHAPE), np.array(targets, np.int64))
+    # a copy, because what is read from a pickle is read-only
+    return Arrays(images.reshape(-1, *_IMAGE_SHAPE).copy(), np.array(targets, np.int64))
 
 
 def read_binary_batch(path: Path, *, num_label_bytes: int) -> Arrays:
     """Records of label bytes, the last of which is taken, and 3072 bytes of pixels."""
-    with open_file(path) as file:
-        data = bytearray(file.read(MAX_BYTES + 1))
+    data = read_file(path)
     record = num_label_bytes + _PIXELS
-    if not data or len(data) % record or len(data) > MAX_BYTES:
+    if not data or len(data) % record:
         refuse(path, f"it has {len(data):,} bytes", f"records of {record:,} bytes, all whole")
     records = np.frombuffer(data, np.uint8).reshape(-1, record)
     images = np.ascontiguousarray(records[:, num_label_bytes:]).reshape(-1, *_IMAGE_SHAPE)

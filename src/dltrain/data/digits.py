@@ -68,9 +68,8 @@ def _read(path: Path) -> Arrays:
     try:
         with gzip.open(path) as file:
             text = file.read(_MAX_TEXT_BYTES)
-        table = np.loadtxt(
-            text.decode("ascii").splitlines(), delimiter=",", dtype=np.int64, ndmin=2
-        )
+        lines = text.decode("ascii").splitlines() or ["nothing"]
+        table = np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         refuse(path, f"it cannot be read ({error})", "the digits of scikit-learn")
     if table.shape != (_NUM_SAMPLES, 65) or table[:, :64].min() < 0 or table[:, :64].max() > 16:

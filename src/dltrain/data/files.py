@@ -1,6 +1,7 @@
 """Files that somebody else wrote: found, read within bounds, described when they are wrong."""
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -31,6 +32,15 @@ def open_file(path: Path) -> BinaryIO:
     if not path.is_file():
         raise ValueError(f"{path} is not a regular file")
     return path.open("rb")
+
+
+def read_file(path: Path) -> bytearray:
+    """All of a file. Raises ValueError for one of more than MAX_BYTES."""
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_BYTES:
+            refuse(path, f"it has {size:,} bytes", f"at most {MAX_BYTES:,}")
+        return bytearray(file.read(size))
 
 
 def refuse(path: Path, found: str, expected: str) -> NoReturn:

@@ -47,9 +47,10 @@ def read_mat5(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
             while len(arrays) < len(names) and (tag := file.read(8)):
                 kind, size = struct.unpack(f"{order}II", tag)
                 end = file.tell() + size
+                if kind not in (_COMPRESSED, _MATRIX):
+                    raise _DamagedError(f"it has an element of type {kind}")
                 element = _Element(file, size, order, compressed=kind == _COMPRESSED)
-                if kind in (_COMPRESSED, _MATRIX):
-                    arrays |= element.read_matrix(names)
+                arrays |= element.read_matrix(names)
                 file.seek(end)
         except _DamagedError as error:
             refuse(path, str(error), _EXPECTED)
@@ -94,7 +95,9 @@ class _Element:
             return {}
         if flags & 0xFF not in _NUMERIC_CLASSES or flags & _COMPLEX:
             raise _DamagedError(f"its `{name}` is not an array of real numbers")
-        return {name: self._numbers(name, shape)}
+        numbers = self._numbers(name, shape)
+        self._finish()
+        return {name: numbers}
 
     def _numbers(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         kind, size, packed = self._tag()
@@ -120,6 +123,12 @@ class _Element:
         if size > limit or (packed and size > len(packed)):
             raise _DamagedError(f"its description has a part of {size:,} bytes")
         return packed[:size] if packed else bytes(self._exactly(-(-size // 8) * 8)[:size])
+
+    def _finish(self) -> None:
+        """Reaching the end of a compressed element compares its checksum."""
+        while self._inflater is not None and not self._inflater.eof:
+            if not self._some(8) and not self._inflater.eof:
+                raise _DamagedError("its compression has no end")
 
     def _exactly(self, num_bytes: int) -> bytearray:
         data = bytearray()

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dltrain.data.files import MAX_BYTES, open_file, refuse
+from dltrain.data.files import read_file, refuse
 
 _MAX_OPCODES = 4_000_000
 _DTYPES = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8", "b1")
@@ -25,7 +25,9 @@ _NAMES = {
     "numpy dtype": "dtype",
     "numpy.core.multiarray _reconstruct": "array",
     "numpy._core.multiarray _reconstruct": "array",
-    "_codecs encode": "encode",  # Python 3 writes bytes for Python 2 as an encoded string
+    # how Python 3 writes bytes for Python 2
+    "_codecs encode": "encode",
+    "__builtin__ bytes": "no bytes",
 }
 
 
@@ -34,12 +36,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
 
     Raises ValueError for anything but plain data, without running any of it.
     """
-    with open_file(path) as file:
-        data = file.read(MAX_BYTES + 1)
-    if len(data) > MAX_BYTES:
-        refuse(path, f"it has more than {MAX_BYTES:,} bytes", "a smaller file")
     try:
-        content = _Machine(data).run()
+        content = _Machine(read_file(path)).run()
     except _NotPlainError as error:
         refuse(path, str(error), "a pickle of containers, strings, numbers and arrays")
     except (LookupError, struct.error, ValueError, TypeError, AttributeError):
@@ -91,7 +89,7 @@ class _Array:
 class _Machine:
     """A stack, marks into it, and a memo: what a pickle's opcodes work on."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytearray) -> None:
         self.data = data
         self.at = 0
         self.stack: list[Any] = []
@@ -119,15 +117,15 @@ class _Machine:
         self.at += form.size
         return value
 
-    def bytes(self, length: int) -> bytes:
+    def take(self, length: int) -> bytes:
         end = self.at + length
         if length < 0 or end > len(self.data):
             raise ValueError
         start, self.at = self.at, end
-        return self.data[start:end]
+        return bytes(memoryview(self.data)[start:end])
 
     def line(self) -> str:
-        text = self.bytes(self.data.index(b"\n", self.at) - self.at).decode("ascii")
+        text = self.take(self.data.index(b"\n", self.at) - self.at).decode("ascii")
         self.at += 1
         return text
 
@@ -158,6 +156,8 @@ class _Machine:
             self.stack.append(_Array())
         elif function == "dtype":
             self.stack.append(_Dtype(_text(arguments[0])))
+        elif function == "no bytes" and not arguments:
+            self.stack.append(b"")
         elif function == "encode" and arguments[1] in ("latin1", b"latin1"):
             self.encoded_bytes += len(arguments[0])
             if self.encoded_bytes > len(self.data):
@@ -207,15 +207,15 @@ _HANDLERS: dict[int, Callable[[_Machine], object]] = {
     ord("K"): _push(lambda m: m.number(_U1)),
     ord("M"): _push(lambda m: m.number(_U2)),
     ord("G"): _push(lambda m: m.number(_F8)),
-    0x8A: _push(lambda m: int.from_bytes(m.bytes(m.number(_U1)), "little", signed=True)),
-    ord("U"): _push(lambda m: m.bytes(m.number(_U1))),  # Python 2's str
-    ord("T"): _push(lambda m: m.bytes(m.number(_I4))),
-    ord("C"): _push(lambda m: m.bytes(m.number(_U1))),
-    ord("B"): _push(lambda m: m.bytes(m.number(_U4))),
-    0x8E: _push(lambda m: m.bytes(m.number(_U8))),
-    0x8C: _push(lambda m: m.bytes(m.number(_U1)).decode()),
-    ord("X"): _push(lambda m: m.bytes(m.number(_U4)).decode()),
-    0x8D: _push(lambda m: m.bytes(m.number(_U8)).decode()),
+    0x8A: _push(lambda m: int.from_bytes(m.take(m.number(_U1)), "little", signed=True)),
+    ord("U"): _push(lambda m: m.take(m.number(_U1))),  # Python 2's str
+    ord("T"): _push(lambda m: m.take(m.number(_I4))),
+    ord("C"): _push(lambda m: m.take(m.number(_U1))),
+    ord("B"): _push(lambda m: m.take(m.number(_U4))),
+    0x8E: _push(lambda m: m.take(m.number(_U8))),
+    0x8C: _push(lambda m: m.take(m.number(_U1)).decode()),
+    ord("X"): _push(lambda m: m.take(m.number(_U4)).decode()),
+    0x8D: _push(lambda m: m.take(m.number(_U8)).decode()),
     ord("]"): _push(lambda m: []),
     ord("}"): _push(lambda m: {}),
     ord(")"): _push(lambda m: ()),

@@ -8,7 +8,8 @@ import numpy as np
 from dltrain.data.arrays import Arrays, check_facts, check_split_sizes
 from dltrain.data.download import Progress
 
-_BLOCK = 4  # pixels: coarse enough that small convolutions and random crops keep the pattern
+# A pattern is 8x8 blocks: coarse enough for small convolutions and random crops to keep it.
+_BLOCKS = 8
 
 
 class Synthetic:
@@ -45,10 +46,10 @@ class Synthetic:
     def _patterns(self, random: np.random.RandomState) -> np.ndarray:
         """uint8 [K, *image_shape] in [0, 128), constant over blocks of pixels."""
         channels, *size = self.image_shape
-        coarse = (math.ceil(length / _BLOCK) for length in size)
-        patterns = random.randint(0, 128, (self.num_classes, channels, *coarse)).astype(np.uint8)
+        coarse = (self.num_classes, channels, *(min(length, _BLOCKS) for length in size))
+        patterns = random.randint(0, 128, coarse).astype(np.uint8)
         for axis, length in enumerate(size, 2):
-            patterns = patterns.repeat(_BLOCK, axis).take(range(length), axis)
+            patterns = patterns.take(np.arange(length) * patterns.shape[axis] // length, axis)
         return patterns
 
     def _make(

@@ -5,6 +5,9 @@ import io
 import pickle
 import struct
 import tarfile
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +18,18 @@ MNIST_NAMES = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
+
+
+@contextmanager
+def peak_memory(limit: int) -> Iterator[None]:
+    """Fails if more than limit bytes of Python's and numpy's memory are taken at a time."""
+    tracemalloc.start()
+    try:
+        yield
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < limit, f"{peak:,} bytes"
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
