@@ -16,7 +16,7 @@ from dltrain.data.resident import ResidentLoader
 from dltrain.models.mlp import MLP
 from dltrain.schedulers.cosine import Cosine
 
-EPOCHS, BATCH_SIZE, LR, WEIGHT_DECAY = 20, 64, 1e-3, 0.01
+EPOCHS, BATCH_SIZE, LR, WEIGHT_DECAY = 30, 64, 2e-3, 0.01
 
 
 def main(seed: int = 0, epochs: int = EPOCHS) -> MLP:

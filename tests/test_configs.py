@@ -39,7 +39,9 @@ SMALL = {
 
 
 def name(value):
-    return "=".join(value) if isinstance(value, tuple) else value.stem
+    if isinstance(value, tuple):
+        return "=".join(value)
+    return value.relative_to(config_dir()).with_suffix("").as_posix()
 
 
 def choose(group, choice):
@@ -63,9 +65,9 @@ def names_in(path):
 def test_first_line_says_what_it_is(path):
     lines = path.read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("# ")
-    assert 10 <= len(first_comment(path)) <= 98, "one line of at most 100 with its `# `"
-    if lines[0] == "# @package _global_":
-        assert lines[1] == f"# {first_comment(path)}"
+    headline = lines[lines[0] == "# @package _global_"]
+    assert headline == f"# {first_comment(path)}"
+    assert len(headline) > 10
     assert max(map(len, lines)) <= 100
 
 
@@ -101,7 +103,7 @@ def test_facts_of_the_dataset_reach_data_task_and_model(dataset, model):
     assert build.make(config, "dataset").num_classes == facts["num_classes"]
     assert config["task"]["num_classes"] == config["model"]["num_classes"] == facts["num_classes"]
     assert config["model"]["input_shape"] == facts["image_shape"]
-    assert len(facts["mean"]) == len(facts["std"]) == facts["image_shape"][0]
+    assert {len(facts["mean"]), len(facts["std"])} <= {1, facts["image_shape"][0]}
 
     keys = ("num_classes", "image_shape", "mean", "std")
     made = Synthetic(
@@ -116,9 +118,8 @@ def test_facts_of_the_dataset_reach_data_task_and_model(dataset, model):
 
 
 @pytest.mark.parametrize("model", [choice for group, choice in OURS if group == "model"])
-@pytest.mark.parametrize("dataset", ["digits", "cifar100"])
-def test_model_is_built_for_the_images_of_the_dataset(model, dataset):
-    config = composed(f"dataset={dataset}", f"model={model}")
+def test_model_is_built_for_the_images_of_the_default_dataset(model):
+    config = composed(f"model={model}")
     shape = config["dataset"]["image_shape"]
     with torch.device("meta"):  # shapes without numbers: a ResNet-152 in no time
         built = build.make(config, "model")
@@ -130,12 +131,9 @@ def test_model_is_built_for_the_images_of_the_dataset(model, dataset):
 @pytest.mark.parametrize("choice", TRAINED, ids=name)
 def test_choice_trains(choice, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    group, _ = choice
-    rest = [f"{key}={value}" for key, value in SMALL.items() if key != group]
+    rest = [f"{key}={value}" for key, value in SMALL.items() if key != choice[0]]
     assert cli.run(["train", *rest, choose(*choice)]) == 0, capsys.readouterr().err
     (run_dir,) = (tmp_path / "outputs" / "synthetic_mlp").iterdir()
     summary = yaml.safe_load((run_dir / "summary.json").read_text())
     assert (summary["status"], summary["step"]) == ("completed", 2)
     assert math.isfinite(summary["test"]["loss"])
-    recorded = yaml.safe_load((run_dir / "run.json").read_text())["choices"]
-    assert recorded[group] == ([choice[1]] if group in LISTS else choice[1])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 
-from dltrain.errors import DltrainError
+from dltrain.errors import DltrainError, StorageError
 
 # name: (module, one line of help); `dltrain` alone lists them in this order
 COMMANDS = {
@@ -30,16 +33,36 @@ Try:
 
 def run(argv: Sequence[str]) -> int:
     """Runs the command in `argv` and returns its exit code; expected errors are printed."""
+    prepare_streams()
     try:
-        return dispatch(list(argv))
+        code = dispatch(list(argv))
+        sys.stdout.flush()
+        return code
     except DltrainError as error:
         print_error(str(error))
         return error.exit_code
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        sys.stdout = None  # whoever read it has gone
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # whoever read it has gone
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # what is left in it has no place
+        print_error(f"cannot write: {error.strerror}")
+        return StorageError.exit_code
+
+
+def prepare_streams() -> None:
+    """Streams that were closed go nowhere; what a terminal cannot show becomes a `?`."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w"))
+        elif getattr(stream, "encoding", None) and "utf" not in stream.encoding.lower():
+            with suppress(AttributeError, ValueError):
+                stream.reconfigure(errors="replace")
 
 
 def dispatch(argv: list[str]) -> int:

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from dltrain.cli import COMMANDS
-from dltrain.commands.train import through_hydra
+from dltrain.commands.hydra_app import through_hydra
 from dltrain.errors import UserError
 
 SHELLS = ("bash", "zsh", "fish")

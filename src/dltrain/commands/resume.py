@@ -41,7 +41,12 @@ def main(argv: list[str]) -> int:
         print(HELP, end="")
         return 0
     signals = Signals()
-    allowed, (text, *overrides) = take_allowed_targets(argv)
+    allowed, rest = take_allowed_targets(argv)
+    if not rest or any(arg.startswith("-") for arg in rest):
+        flag = next((arg for arg in rest if arg.startswith("-")), None)
+        what = f"there is no flag {flag}" if flag else "resume needs the directory of a run"
+        raise UserError(f"{what}; write `dltrain resume RUN [key=value ...]`")
+    text, *overrides = rest
     run_dir = runs.find_run(text)
     choices = runs.read_json(run_dir / runs.RECORD).get("choices", {})
     cfg = stored_config(run_dir)

@@ -12,12 +12,13 @@ from omegaconf.errors import OmegaConfBaseException
 from dltrain.config.durations import parse_duration
 from dltrain.config.messages import explain_resolution_error, shorten
 from dltrain.config.near import did_you_mean
-from dltrain.config.schema import SECTIONS, TrainConfig, rules
+from dltrain.config.schema import JUDGE_NULL, SECTIONS, TrainConfig, rules
 from dltrain.config.signatures import TargetError, check_arguments, read_signature
 from dltrain.config.targets import check_target
 from dltrain.errors import UserError
 
 MAX_PROBLEMS = 6
+MAX_VALUE = 100
 MAX_DEPTH = 32
 TARGET_GROUPS = ("dataset", "model", "task", "optimizer", "scheduler")
 # Keys of a `_target_` node that the builder takes out before the constructor is called
@@ -53,8 +54,11 @@ def check(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
 
 def without_unknown(cfg: DictConfig) -> DictConfig:
     """`cfg`, if it holds no key that the schema does not: one typed with a + has passed Hydra."""
+    missing = object()
     for name, schema in ((None, TrainConfig), *SECTIONS.items()):
-        node = cfg if name is None else cfg[name]
+        node = cfg if name is None else cfg.get(name, missing)
+        if node is missing:
+            raise UserError(f"{name} is missing: give it as `{name}=...`")
         known = [field.name for field in fields(schema)]
         for key in node if isinstance(node, DictConfig) else ():
             if key not in known:
@@ -69,11 +73,19 @@ def without_unknown(cfg: DictConfig) -> DictConfig:
 def range_problems(config: dict[str, Any]) -> Iterator[str]:
     for key, rule in rules().items():
         value = select(config, key)
-        if value is None:
+        if value is None and rule not in JUDGE_NULL:
             continue
         wrong = rule(value)
         if wrong:
-            yield f"{key} is {value!r}; {wrong}" if value != "" else f"{key} is empty; {wrong}"
+            shown = "empty" if value == "" else shorten(plain(value), MAX_VALUE)
+            yield f"{key} is {shown}; {wrong}"
+
+
+def plain(value: Any) -> str:
+    """A value as the user would type it: null and true are not None and True."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)
 
 
 def structure_problems(config: dict[str, Any]) -> Iterator[str]:

@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from dltrain.config.bombs import refuse_bombs
 from dltrain.config.labels import run_label
 from dltrain.config.messages import explain_compose_error
 from dltrain.config.schema import TrainConfig
@@ -72,6 +73,7 @@ def hydra_session(user_config_dir: str | None = None) -> Iterator[Hydra]:
         folder = os.path.abspath(user_config_dir)
         if not os.path.isdir(folder):
             raise UserError(f"--config-dir: there is no folder {folder}")
+        refuse_bombs(Path(folder))
         search_path.prepend("command-line", f"file://{folder}", SearchPathQuery(provider="schema"))
     GlobalHydra.instance().clear()
     setbase(VERSION_BASE)
@@ -123,6 +125,8 @@ def refuse_duplicates(overrides: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for text, override in zip(overrides, parse_overrides(overrides), strict=True):
         key = override.get_key_element().lstrip("+~")
+        if not key:
+            raise UserError(f"`{text}` has no key; write key=value, such as seed=1")
         if key in seen:
             raise UserError(f"`{key}` is given twice: `{seen[key]}` and `{text}`; keep one of them")
         seen[key] = text

@@ -27,7 +27,8 @@ def run_label(overrides: Sequence[str], only: Sequence[str] | None = None) -> st
             or (only is not None and key not in only)
         ):
             continue
-        parts.append(key.rpartition(".")[2] + equals + value)
+        # Without its brackets: the - that would stand for them is a minus to whoever reads [8]
+        parts.append(key.rpartition(".")[2] + equals + value.strip("[](){}'\" "))
     label = "_".join(re.sub(r"[^A-Za-z0-9_=.+~-]+", "-", part).strip("-") for part in parts)
     if len(label) > MAX_LENGTH:
         label = label[: MAX_LENGTH - 9] + "-" + hashlib.sha256(label.encode()).hexdigest()[:8]

@@ -12,6 +12,11 @@ from yaml import YAMLError
 from dltrain.config.near import did_you_mean
 
 MAX_LINES, MAX_WIDTH = 6, 300
+# Groups that take keys of any name; what has no place in the others, a + does not add either
+OPEN = (
+    "dataset", "augmentation", "model", "task", "optimizer", "scheduler", "callbacks", "loggers",
+    "hydra",
+)  # fmt: skip
 
 
 class Choices(Protocol):
@@ -28,29 +33,56 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
         return missing_config(error, choices)
     if isinstance(error, YAMLError):
         return first_lines("a config file is not valid yaml: " + str(error))
+    if isinstance(error, UnicodeDecodeError):
+        return f"a config file is not UTF-8 text: {error.reason} at byte {error.start}"
+    if isinstance(error, RecursionError):
+        return "the configs include each other without end: look for a `defaults` that names itself"
     text = str(error)
+    if text.startswith("Config group override must be"):
+        return group_without_choice(overrides, choices)
+    if match := re.match(r"You must specify '(.+?)'", text):
+        listed = ", ".join(choices.options(match[1]))
+        return f"{match[1]} is missing: give it as `{match[1]}=...`\n" + shorten(f"one of {listed}")
     if match := re.search(
         r"(?:Could not (?:override|delete(?: from config)?)\.? ?'?|"
         r"Unable to find or override ')(?P<key>[\w./@-]+)",
         text,
     ):
-        return unknown_key(match["key"], overrides, choices)
+        return in_file(text) + unknown_key(match["key"], overrides, choices)
     if match := re.search(
         r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?:\n| req)", text
     ):
         return f"`{match[1]}` gives several values: add -m to sweep over them, or write key=[a,b]"
-    if match := re.search(r"Multiple values for (\S+?)\.", text):
-        return f"there is a {match[1]} already: write `{match[1]}=...` without the +"
-    return first_lines(type_error(error))
+    if match := re.search(r"Multiple values for (\S+?)\.|An item is already at '(.+?)'", text):
+        key = match[1] or match[2]
+        return f"`{key}` is there already: write `{key}=...` without the +"
+    return first_lines(in_file(text) + type_error(error))
+
+
+def in_file(text: str) -> str:
+    """`experiment/mine.yaml: `, where Hydra says that the fault is not in what was typed."""
+    match = re.match(r"In '(.+?)': ", text)
+    ours = match is None or match[1] == "train" or match[1].startswith("hydra/")
+    return f"{match[1]}.yaml: " if match and not ours else ""
+
+
+def group_without_choice(overrides: Sequence[str], choices: Choices) -> str:
+    """`model=null`, `model=3`: which one it was, for Hydra does not say."""
+    for text in overrides:
+        group, _, value = text.partition("=")
+        if group in choices.groups() and re.fullmatch(r"null|true|false|[-+.\d].*", value, re.I):
+            listed = shorten(", ".join(choices.options(group)))
+            return f"`{text}`: a config group needs the name of a choice\none of {listed}"
+    return "a config group needs the name of a choice, such as model=mlp"
 
 
 def unparsable(error: OverrideParseException) -> str:
     lines = [
         line for line in str(error).splitlines() if not line.startswith(("Error pars", "See "))
     ]
-    reason = re.sub(
-        r"^\w+Exception: ", "", lines[0] if lines else "it is not of the form key=value"
-    )
+    reason = re.sub(r"^\w+Exception: ", "", lines[0] if lines else "")
+    if reason.strip() == (error.override or "").strip():
+        reason = "it is not of the form key=value"
     return shorten(f"cannot read the override `{error.override}`: {reason}") + (
         "\nwrite key=value; quote values with special characters: 'key=\"a b\"'"
     )
@@ -62,11 +94,14 @@ def missing_config(error: MissingConfigException, choices: Choices) -> str:
     if not group:
         return f"there is no config `{missing}` to start from (--config-name, --config-dir)"
     options = error.options or choices.options(group)
-    lines = [f"there is no `{group}={name}`"]
+    if not options:
+        return f"there is no config `{missing}` (--config-name, --config-dir)"
+    lines = [f"{in_file(str(error))}there is no `{group}={name}`"]
     if near := did_you_mean(name, options):
         lines[0] += f"; {near}"
     lines.append(shorten(f"choices of {group}: {', '.join(options)}"))
-    lines.append(f"`dltrain info {group}` says what each is")
+    if not group.startswith("hydra"):
+        lines.append(f"`dltrain info {group}` says what each is")
     return "\n".join(lines)
 
 
@@ -75,10 +110,13 @@ def unknown_key(key: str, overrides: Sequence[str], choices: Choices) -> str:
     groups = choices.groups()
     group_overrides = [text for text in overrides if text.partition("=")[0] in groups]
     known = [*groups, *choices.keys(group_overrides)]
+    if key in known:
+        return f"`{key}` cannot be taken away or replaced whole; set it or what is in it"
     top_level = [name for name in known if "." not in name]
     near = did_you_mean(bare, top_level if "." not in bare else known) or did_you_mean(bare, known)
+    cure = f"; `+{key}=...` adds a key to it" if bare.split(".")[0] in OPEN else ""
     return f"there is no config key `{key}`{'; ' + near if near else ''}\n" + (
-        f"`dltrain train --cfg job` prints the config; `+{key}=...` adds a key to it"
+        f"`dltrain train --cfg job` prints the config{cure if '.' in bare else ''}"
     )
 
 
@@ -86,7 +124,9 @@ def type_error(error: Exception) -> str:
     """A value of the wrong type, as `trainer.max_steps is '1.5', which is not a whole number`."""
     text = str(error.__cause__ or error)
     key = re.search(r"full_key: (\S+)", text)
-    reason = next((line.strip() for line in text.splitlines() if line.strip()), "unknown error")
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.endswith("raised while composing config:")]
+    reason = lines[0] if lines else "unknown error"
     reason = re.sub(
         r"^Value '(.*)' of type '\w+' could not be converted to (\w+)$",
         lambda m: f"is {m[1]!r}, which is not {TYPES.get(m[2], m[2])}",
@@ -94,6 +134,9 @@ def type_error(error: Exception) -> str:
     )
     reason = re.sub(
         r"^Value '(.*)' is not a valid bool.*$", r"is '\1', which is not true or false", reason
+    )
+    reason = re.sub(
+        r"^Cannot convert '\w+' to string: '(.*)'$", r"is \1, which is not text", reason
     )
     reason = re.sub(r"^field '.*' is not Optional$", "is null, and it must have a value", reason)
     if key is None:
@@ -114,8 +157,8 @@ def first_lines(text: str) -> str:
     return "\n".join(shorten(line) for line in lines[:MAX_LINES])
 
 
-def shorten(line: str) -> str:
-    return line if len(line) <= MAX_WIDTH else line[: MAX_WIDTH - 3] + "..."
+def shorten(line: str, width: int = MAX_WIDTH) -> str:
+    return line if len(line) <= width else line[: width - 3] + "..."
 
 
 def explain_resolution_error(error: Exception) -> str:

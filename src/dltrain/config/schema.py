@@ -36,7 +36,7 @@ def duration(*units: str, or_none: bool = False) -> Rule:
         try:
             amount = parse_duration(value, units).amount
         except ValueError as error:
-            return str(error).partition("; ")[2] or str(error)
+            return str(error).replace(repr(value), "it", 1)
         return None if amount > 0 or or_none else "it must be longer than nothing"
 
     return rule
@@ -51,6 +51,11 @@ def device(value: Any) -> str | None:
 def threads(value: Any) -> str | None:
     number = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 1024
     return None if value == "auto" or number else "it must be auto or a number from 1 to 1024"
+
+
+def truth(value: Any) -> str | None:
+    """OmegaConf's own `bool` would take 2 and `on` as well."""
+    return None if isinstance(value, bool) else "it must be true or false"
 
 
 def metric_name(value: Any) -> str | None:
@@ -76,7 +81,7 @@ class LoaderConfig:
     eval_batch_size: int = key(at_least(1))
     num_workers: int = key(at_least(0, 1024))
     placement: str = key(one_of("auto", "device", "host"))
-    drop_last: bool = MISSING
+    drop_last: Any = key(truth)
     limit_batches: int | None = key(at_least(1))
 
 
@@ -88,11 +93,11 @@ class TrainerConfig:
     max_time: str | None = key(duration(SECONDS))
     device: str = key(device)
     precision: str = key(one_of("fp32", "tf32", "bf16", "fp16", "auto"))
-    compile: bool = MISSING
+    compile: Any = key(truth)
     accumulate: int = key(at_least(1))
     max_grad_norm: float | None = key(above(0))
     on_nonfinite: str = key(one_of("stop", "skip"))
-    deterministic: bool = MISSING
+    deterministic: Any = key(truth)
     threads: Any = key(threads)
     log_every: str = key(duration(STEPS, EPOCHS, PERCENT))
     eval_every: str = key(duration(STEPS, EPOCHS, PERCENT))
@@ -143,9 +148,24 @@ def probability(value: Any) -> str | None:
     return None if 0 <= value < 1 else "it must be >= 0 and < 1"
 
 
+def each(rule: Rule) -> Rule:
+    """`rule`, for every item of a list; what is no list is for the signature to judge."""
+
+    def checked(value: Any) -> str | None:
+        problems = map(rule, value) if isinstance(value, list) else ()
+        return next((problem.replace("it", "each", 1) for problem in problems if problem), None)
+
+    return checked
+
+
+# Of keys whose type is open, so that nobody else has refused null
+JUDGE_NULL = (threads, truth)
+
 # Keys of open groups that mean the same whatever the `_target_` is. Checked where they are present.
 OPEN_RULES: dict[str, Rule] = {
     "optimizer.lr": number(above(0)),
+    "optimizer.betas": each(number(probability)),
+    "optimizer.eps": number(at_least(0, 1e6)),
     "optimizer.weight_decay": number(at_least(0, 1e6)),
     "optimizer.momentum": number(at_least(0, 1)),
     "model.dropout": number(probability),

@@ -182,11 +182,8 @@ class Trainer:
         self.model.train()
         self.next_pause = self.step_of_next_pause()
         self.clock.start()
-        if (
-            self.step
-            and self.step % self.plan.eval_every == 0
-            and self.done["evaluate"] != self.step
-        ):
+        due = ("log", self.plan.log_every), ("evaluate", self.plan.eval_every)
+        if self.step and any(self.is_time(what, every) for what, every in due):
             self.pause()  # what a signal kept from being done at this step
 
     def finish(self) -> None:

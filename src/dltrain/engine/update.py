@@ -66,7 +66,13 @@ class Update:
             assert isinstance(param, nn.Parameter)
             for key, value in values.items():
                 state.setdefault(key, {})[self.names[param]] = value
-        return {"state": state, "groups": self.own_numbers(), "guard": self.guard.state_dict()}
+        return {
+            "state": state,
+            "groups": self.own_numbers(),
+            "guard": self.guard.state_dict(),
+            "lrs": [group["lr"] for group in self.optimizer.param_groups],
+            "grad_norm": self.grad_norm,
+        }
 
     def own_numbers(self) -> list[dict[str, Any]]:
         """What an optimizer itself changes in its groups (Prodigy's `d`); the rest is config."""
@@ -82,8 +88,10 @@ class Update:
             for name, value in values.items():
                 param = by_name[name]
                 self.optimizer.state[param][key] = place(value, param, group_of[param])
-        for group, numbers in zip(self.optimizer.param_groups, state["groups"], strict=True):
-            group.update(numbers)
+        numbers = zip(self.optimizer.param_groups, state["groups"], state["lrs"], strict=True)
+        for group, own, lr in numbers:
+            group.update(own, lr=lr)  # of the last step, for the row that may yet be logged
+        self.grad_norm = state["grad_norm"]
         self.guard.load_state_dict(state["guard"])
 
 

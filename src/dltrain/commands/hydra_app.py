@@ -1,0 +1,75 @@
+"""What Hydra does itself, started by us, and what it knows of a job that it has composed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from dltrain.config import compose as composing
+from dltrain.config.messages import explain_resolution_error, first_lines
+from dltrain.errors import UserError
+
+
+def through_hydra(
+    argv: list[str],
+    task: Callable[[DictConfig], Any] = lambda cfg: None,
+    program: str = "dltrain train",
+) -> int:
+    """What Hydra does itself: --help, --cfg, --info, --hydra-help, completion, and sweeps."""
+    composing.register()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, instead of to the screen
+    logging.raiseExceptions = False  # `--info | head` is no error to report line by line
+    saved, sys.argv = sys.argv, [program, *argv]
+    try:
+        decorated = hydra.main(
+            version_base=composing.VERSION_BASE,
+            config_path=str(composing.config_dir()),
+            config_name="train",
+        )(task)
+        decorated()
+    except composing.COMPOSE_ERRORS as error:
+        if isinstance(error, OSError):
+            raise  # the screen's, not the config's
+        raise UserError(first_lines(str(error).strip("'"))) from error
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1 if end.code else 0
+    finally:
+        sys.argv = saved
+    return 0
+
+
+def resolve_dir(cfg: DictConfig, key: str) -> Path:
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        text = str(OmegaConf.select(cfg, key, throw_on_missing=True))
+    except OmegaConfBaseException as error:
+        raise UserError(explain_resolution_error(error)) from None
+    if not text.strip() or "\0" in text:
+        raise UserError(f"{key} is {text!r}; it must be the path of a folder")
+    return Path(text)
+
+
+def choices_of(cfg: DictConfig) -> dict[str, Any]:
+    """Which config was chosen in each of our groups: `{"model": "mlp", ...}`."""
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    assert isinstance(choices, dict)
+    return {str(k): v for k, v in choices.items() if "hydra" not in str(k) and v is not None}
+
+
+def hydra_files(cfg: DictConfig) -> dict[str, str]:
+    """Hydra's own record of a job, as Hydra itself would write it into `.hydra/`."""
+    only_hydra = OmegaConf.masked_copy(cfg, "hydra")
+    return {
+        "config.yaml": OmegaConf.to_yaml(composing.job_config(cfg)),
+        "overrides.yaml": OmegaConf.to_yaml(cfg.hydra.overrides.task),
+        "hydra.yaml": OmegaConf.to_yaml(only_hydra),
+    }
