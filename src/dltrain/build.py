@@ -5,7 +5,7 @@ torch is imported by what is called after the data has been read, and not by thi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
@@ -109,6 +109,8 @@ def make_loader(
 
     training = split == "train"
     loader, arrays = config["loader"], data.splits[split]
+    if not training and not len(arrays.targets):
+        return NoSamples()
     augmentations = make_all(config, "augmentation", allowed) if training else {}
     try:
         return ResidentLoader(
@@ -126,6 +128,15 @@ def make_loader(
         )
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+class NoSamples:
+    """The loader of a split without samples: everything was wanted for training."""
+
+    num_samples = 0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        return iter(())
 
 
 def placement(wanted: str, data: Data, device: torch.device) -> Any:
@@ -300,13 +311,16 @@ def make_trainer(
 ) -> Trainer:
     """Everything that a training run needs, built from a checked config and data that was read.
 
-    `threads`: a number, or `auto` for as many as torch takes by itself.
+    `threads`: a number, or `auto` for as many as a step of this model keeps busy.
     """
+    import torch
+
     from dltrain.engine.device import (
         choose_device,
         choose_precision,
         make_autocast,
         prepare_process,
+        suitable_threads,
     )
     from dltrain.engine.trainer import Trainer
 
@@ -320,12 +334,18 @@ def make_trainer(
         deterministic=trainer["deterministic"],
         threads=threads if isinstance(threads, int) else None,
     )
+    task = make(config, "task", allowed=allowed)
+    check_monitor(config, data, getattr(task, "metrics", None))
     train_loader = make_loader(config, data, "train", device, allowed)
     plan = make_plan(config, len(train_loader))
     model = make_model(config, device, allowed)
+    if threads == "auto" and device.type == "cpu":
+        sample = next(train_loader.epoch(0)).inputs[:1]
+        batch_size = config["loader"]["batch_size"] // trainer["accumulate"]
+        torch.set_num_threads(suitable_threads(model, sample, batch_size))
     return Trainer(
         model=model,
-        task=make(config, "task", allowed=allowed),
+        task=task,
         update=make_update(config, model, plan, precision, allowed),
         train_loader=train_loader,
         val_loader=make_loader(config, data, "val", device),
@@ -336,3 +356,16 @@ def make_trainer(
         autocast=make_autocast(precision, device),
         accumulate=trainer["accumulate"],
     )
+
+
+def check_monitor(config: Config, data: Data, metrics: dict[str, Sequence[str]] | None) -> None:
+    """`checkpoint.monitor` names a metric that there will be. `metrics`: of a task that says so."""
+    name, _, split = config["checkpoint"]["monitor"].partition("/")
+    if split == "val" and not len(data.splits["val"].targets):
+        raise UserError(
+            f"checkpoint.monitor is {name}/val, but the dataset has no samples to validate on\n"
+            "add checkpoint.monitor=loss/train checkpoint.mode=min checkpoint.final=last"
+        )
+    if metrics is not None and name not in metrics[split]:
+        known = ", ".join(f"{each}/{part}" for part in metrics for each in metrics[part])
+        raise UserError(f"checkpoint.monitor is {name}/{split}; this task has {known}")

@@ -59,7 +59,7 @@ def prepare_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, open(os.devnull, "w"))
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif getattr(stream, "encoding", None) and "utf" not in stream.encoding.lower():
             with suppress(AttributeError, ValueError):
                 stream.reconfigure(errors="replace")

@@ -25,6 +25,16 @@ class Invert:
         return torch.where(draws[:, None, None, None], 255 - inputs, inputs)
 
 
+class AddSizes:
+    """A part whose result depends on how many images it is given at a time."""
+
+    def draw(self, random, image_shape):
+        return random.bits(0)
+
+    def __call__(self, inputs, draws):
+        return inputs + len(inputs)
+
+
 def make(inputs=INPUTS, targets=TARGETS, **options) -> ResidentLoader:
     arguments = {"batch_size": 8, "mean": MEAN, "std": STD, "device": "cpu", "shuffle": True}
     return ResidentLoader(inputs, targets, **(arguments | options))
@@ -49,7 +59,7 @@ def chunks(request, monkeypatch):
     monkeypatch.setattr(resident, "_CPU_CHUNK_BYTES", request.param * 8 * 90 * 4)
 
 
-@pytest.mark.parametrize("parts", [(), PARTS, (Invert(),), (*PARTS, Invert(), PARTS[1])])
+@pytest.mark.parametrize("parts", [(), PARTS, (*PARTS, Invert(), PARTS[1]), (AddSizes(),)])
 def test_an_epoch_begun_in_the_middle_is_its_rest(chunks, parts):
     loader = make(augmentations=parts)
     whole = list(loader.epoch(3))

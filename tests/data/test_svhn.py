@@ -124,6 +124,13 @@ def test_memory_is_bounded_by_what_is_there(tmp_path, claimed):
         read_mat5(path, ["X"])
 
 
+def test_arrays_beyond_the_limit_are_refused(tmp_path, monkeypatch):
+    savemat(tmp_path / "a.mat", {"X": np.zeros((1000,), np.uint8)}, do_compression=True)
+    monkeypatch.setattr("dltrain.data.mat5.MAX_BYTES", 999)
+    with pytest.raises(ValueError, match=r"`X` of shape .* has 1,000 bytes"):
+        read_mat5(tmp_path / "a.mat", ["X"])
+
+
 def test_other_variables_are_not_unfolded(tmp_path):
     path = tmp_path / "big.mat"
     savemat(path, {"big": np.zeros((100 << 20,), np.uint8), "y": Y}, do_compression=True)

@@ -106,15 +106,15 @@ def saver(folder, keep=2):
 
 def test_the_newest_and_the_best_are_kept(tmp_path):
     keeper = saver(tmp_path)
-    for step, value in enumerate([0.1, 0.9, 0.3, 0.9, 0.5], start=1):
+    for step, value in enumerate([0.1, 0.9, 0.3, 0.9, 0.5, 0.6], start=1):
         keeper.save(step, {"w": torch.ones(1)}, {"step": step}, {"accuracy/val": value})
     keeper.wait()
     assert [path.name for path in steps_in(tmp_path)] == [
-        "step-00000002",
         "step-00000004",
         "step-00000005",
+        "step-00000006",
     ]
-    assert find_best(tmp_path, "accuracy/val", "max").name == "step-00000002"
+    assert find_best(tmp_path, "accuracy/val", "max").name == "step-00000004"
 
 
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path):

@@ -47,8 +47,6 @@ def through_hydra(
 
 
 def resolve_dir(cfg: DictConfig, key: str) -> Path:
-    from omegaconf.errors import OmegaConfBaseException
-
     try:
         text = str(OmegaConf.select(cfg, key, throw_on_missing=True))
     except OmegaConfBaseException as error:

@@ -118,13 +118,13 @@ def below_here(path: Path) -> Path:
 
 
 def job_of_sweep(cfg: DictConfig, run_dir: Path, allowed: list[str]) -> Job:
-    full = OmegaConf.create({"hydra": HydraConfig.instance().cfg.hydra}, flags={"readonly": False})  # type: ignore[union-attr]
+    full = OmegaConf.merge({"hydra": HydraConfig.get()}, cfg)
     assert isinstance(full, DictConfig)
     return Job(
         run_dir=run_dir,
         config=check(cfg, allowed=allowed),
         choices=choices_of(full),
-        hydra_files=hydra_files(OmegaConf.merge(full, cfg)),
+        hydra_files=hydra_files(full),
         named_by_us=False,
         allowed=allowed,
     )

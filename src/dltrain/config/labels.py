@@ -7,7 +7,9 @@ import re
 from collections.abc import Sequence
 
 MAX_LENGTH = 80
-SKIPPED = ("resume", "dataset.root", "dataset.download", "trainer.device")
+SKIPPED = (
+    "resume", "loggers", "dataset.root", "dataset.download", "trainer.device", "trainer.log_every",
+)  # fmt: skip
 
 
 def run_label(overrides: Sequence[str], only: Sequence[str] | None = None) -> str:

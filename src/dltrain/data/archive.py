@@ -47,7 +47,11 @@ def extract(path: Path, folder_name: str, file_names: Collection[str], *, max_by
             refuse(path, f"it is damaged ({error})", "an intact tar.gz")
         if not found:
             refuse(path, f"it has no files of {folder_name}", ", ".join(file_names))
-        os.replace(Path(temporary) / folder_name, target)
+        try:
+            os.replace(Path(temporary) / folder_name, target)
+        except OSError:
+            if not target.is_dir():  # else another process was faster
+                raise
     return target
 
 

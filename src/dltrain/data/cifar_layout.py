@@ -48,7 +48,10 @@ def read_layouts(
     layout, folder = found
     lacking = [name for name in layout.files if not (folder / name).exists()]
     if lacking:
-        not_found(dataset.title, ", ".join(lacking), [folder], remote.urls)
+        raise FileNotFoundError(
+            f"{dataset.title}: {folder.absolute()} lacks {', '.join(lacking)}; remove what is "
+            "there and add `dataset.download=true` to get all of it"
+        )
     return _read_train(layout, folder), layout.read(folder / layout.test)
 
 

@@ -3,10 +3,8 @@
 import hashlib
 import os
 import secrets
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,6 +83,9 @@ def _fetch(url: str, remote: Remote, part: Path, progress: Progress | None) -> N
 
 def _pieces(url: str) -> Iterator[bytes]:
     """The body of an answer. Only the network's failures are the mirror's: a full disk is not."""
+    import urllib.request  # 20 ms, which only a download should pay
+    from http.client import HTTPException
+
     if not url.startswith(("https://", "http://")):
         raise _MirrorError("not an http address")
     request = urllib.request.Request(url, headers={"User-Agent": "dltrain"})

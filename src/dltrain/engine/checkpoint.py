@@ -219,7 +219,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 
 def find_best(folder: Path, monitor: str, mode: str) -> Path | None:
-    """The checkpoint with the best `monitor`, by the manifests; the earliest of equals."""
+    """The checkpoint with the best `monitor`, by the manifests; the latest of equals."""
     sign = 1.0 if mode == "max" else -1.0
     best: tuple[float, Path] | None = None
     for path in steps_in(folder):
@@ -227,7 +227,7 @@ def find_best(folder: Path, monitor: str, mode: str) -> Path | None:
             value = read_manifest(path)["metrics"].get(monitor)
         except DamagedError:
             continue
-        if value is not None and (best is None or sign * value > best[0]):
+        if value is not None and (best is None or sign * value >= best[0]):
             best = (sign * value, path)
     return best[1] if best else None
 

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from dltrain.engine.seeding import seed_everything
 from dltrain.errors import UserError
@@ -58,6 +59,40 @@ def prepare_process(
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
         torch.set_float32_matmul_precision("highest" if precision == "fp32" else "high")
     seed_everything(seed)
+
+
+MULTIPLY_ADDS_A_THREAD = 10_000_000  # about 0.1 ms: less is not worth waking a thread for
+
+
+def suitable_threads(model: nn.Module, sample: Tensor, batch_size: int) -> int:
+    """As many CPU threads as a step of this model can keep busy, at most what torch would take.
+
+    Counted, not timed, so that the same run gets the same number, and with it the same roundings.
+    Threads that wait for each other cost most on small models, on many cores, and where others
+    compute too: an MLP on two busy cores took 10 times longer with two threads than with one.
+
+    Args:
+        sample: one sample, [1, ...], as the model gets it.
+    """
+    multiply_adds = 0
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        nonlocal multiply_adds
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor) and weight.dim() > 1 and isinstance(output, Tensor):
+            multiply_adds += output.numel() * weight[0].numel()
+
+    hooks = [module.register_forward_hook(count) for module in model.modules()]
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            model.eval()(sample)
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    per_step = 3 * multiply_adds * batch_size  # the backward pass costs two forward passes
+    return max(1, min(torch.get_num_threads(), round(per_step / MULTIPLY_ADDS_A_THREAD)))
 
 
 def make_autocast(precision: str, device: torch.device) -> Any:

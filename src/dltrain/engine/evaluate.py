@@ -24,7 +24,7 @@ def evaluate(
     autocast: Callable[[], AbstractContextManager[Any]],
     abandoned: Callable[[], bool] = lambda: False,
 ) -> dict[str, float]:
-    """The metrics of `model` over every sample of `loader`, each counted once.
+    """The metrics of `model` over every sample of `loader`, each counted once; {} if it has none.
 
     Raises EvaluationAbandonedError as soon as `abandoned()`, asked before every batch.
     """
@@ -40,5 +40,7 @@ def evaluate(
                     totals[name] = totals[name] + value if name in totals else value
     finally:
         model.train(was_training)
+    if not totals:
+        return {}
     values = torch.stack([total.double() for total in totals.values()]).tolist()  # the one wait
     return {name: v / loader.num_samples for name, v in zip(totals, values, strict=True)}

@@ -161,7 +161,8 @@ class Trainer:
         train = {f"{name}/train": v for name, v in self.recorder.last.get("train", {}).items()}
         self.metrics = train | {f"{name}/val": value for name, value in metrics.items()}
         improved = self.saver.is_better(self.step, self.metrics)
-        self.recorder.row(self, "val", metrics)
+        if metrics:
+            self.recorder.row(self, "val", metrics)
         for callback in self.on_evaluate:
             callback(self, "val", metrics)
         return improved

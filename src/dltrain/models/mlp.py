@@ -22,19 +22,29 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+NORMS: dict[str, Callable[[int], nn.Module] | None] = {
+    "none": None,
+    "batch": nn.BatchNorm1d,
+    "layer": nn.LayerNorm,
+}
+
+
 class HiddenLayer(nn.Linear):
-    """Linear, activation and dropout in one module: on small layers, calls cost time."""
+    """Linear, norm, activation and dropout in one module: on small layers, calls cost time."""
 
     def __init__(
-        self, in_features: int, out_features: int, *, activation: str, dropout: float
+        self, in_features: int, out_features: int, *, norm: str, activation: str, dropout: float
     ) -> None:
         super().__init__(in_features, out_features)
+        make_norm = NORMS[norm]
+        self.norm = None if make_norm is None else make_norm(out_features)
         self.activation = activation
         self.dropout = nn.Dropout(dropout) if dropout else None
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in_features] -> [B, out_features]"""
-        x = ACTIVATIONS[self.activation](F.linear(x, self.weight, self.bias))
+        x = F.linear(x, self.weight, self.bias)
+        x = ACTIVATIONS[self.activation](x if self.norm is None else self.norm(x))
         return x if self.dropout is None else self.dropout(x)
 
     def extra_repr(self) -> str:
@@ -44,10 +54,11 @@ class HiddenLayer(nn.Linear):
 class MLP(nn.Module):
     """Logits [B, K] of inputs [B, *input_shape], which may be images or vectors.
 
-    `hidden_sizes` may be empty (then it is a linear model); `dropout` follows every hidden layer.
+    `hidden_sizes` may be empty (then it is a linear model). A hidden layer is linear, `norm` (none,
+    batch or layer), `activation`, `dropout`.
     Initialisation: that of `nn.Linear`, weights and biases uniform in ±1/sqrt(fan_in)
     (LeCun et al., Efficient BackProp, 1998, up to a factor).
-    Raises ValueError: unknown activation, a hidden size below 1, dropout outside [0, 1].
+    Raises ValueError: unknown activation or norm, a hidden size below 1, dropout outside [0, 1].
     """
 
     def __init__(
@@ -56,10 +67,13 @@ class MLP(nn.Module):
         input_shape: Sequence[int],
         num_classes: int,
         hidden_sizes: Sequence[int],
+        norm: str = "none",
         activation: str = "relu",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if norm not in NORMS:
+            raise ValueError(f"model.norm is {norm!r}; it must be one of {', '.join(NORMS)}")
         if activation not in ACTIVATIONS:
             names = ", ".join(ACTIVATIONS)
             raise ValueError(f"model.activation is {activation!r}; it must be one of {names}")
@@ -69,7 +83,9 @@ class MLP(nn.Module):
         self.stem = nn.Flatten()
         self.stages = nn.Sequential()
         for n_in, n_out in pairwise(sizes):
-            self.stages.append(HiddenLayer(n_in, n_out, activation=activation, dropout=dropout))
+            self.stages.append(
+                HiddenLayer(n_in, n_out, norm=norm, activation=activation, dropout=dropout)
+            )
         self.head = nn.Linear(sizes[-1], num_classes)
 
     def features(self, x: Tensor) -> Tensor:

@@ -20,6 +20,12 @@ class Classification:
             raise ValueError(f"task.label_smoothing is {label_smoothing}; it must be >= 0 and < 1")
         self.label_smoothing = label_smoothing
         self.top = 5 if num_classes > 5 else None  # top-5 of five classes says nothing
+        self.metrics: dict[str, tuple[str, ...]] = {
+            "train": ("loss", "accuracy"),
+            "val": ("loss", "accuracy"),
+        }
+        if self.top is not None:
+            self.metrics["val"] += (f"accuracy_top{self.top}",)
 
     def train(self, model: nn.Module, batch: Any) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The mean loss over the batch, and per-sample tensors for `train_sums`."""

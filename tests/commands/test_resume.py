@@ -1,0 +1,390 @@
+"""A run is never lost and never lies: killed and resumed, it ends as if nothing had happened."""
+
+import json
+import random
+import shlex
+import shutil
+import signal
+import time
+from collections import Counter
+
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
+
+from dltrain import runs
+from dltrain.loggers.events import event_files, read_records
+
+# Everything that draws random numbers or has a state: dropout, augmentation, EMA, BatchNorm
+EXACT = (
+    "model=cnn", "model.widths=[4,8]", "model.dropout=0.2", "augmentation=crop_flip",
+    "augmentation.crop.padding=1", "callbacks=[default,ema]", "trainer.accumulate=2",
+    "trainer.max_epochs=16", "trainer.log_every=7steps", "checkpoint.every=9steps",
+    "trainer.eval_every=15steps", "trainer.threads=1", "trainer.device=cpu", "hydra.run.dir=run",
+)  # fmt: skip
+NUM_STEPS = 16 * 20
+TIMES = ("time", "samples_per_sec")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory):
+    """The run that nobody interrupted."""
+    from dltrain.cli import run
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("reference"))
+        handlers = [(n, signal.getsignal(n)) for n in (2, 10, 12, 15)]
+        assert run(["train", *EXACT]) == 0
+        for number, handler in handlers:
+            signal.signal(number, handler)
+        yield tmp_path_factory.getbasetemp() / "reference0" / "run"
+
+
+def newest_step(run_dir):
+    steps = [int(path.name[5:]) for path in run_dir.glob("checkpoints/step-*")]
+    return max(steps, default=0)
+
+
+def wait_for_step(process, run_dir, step):
+    """Until a checkpoint of `step` or later is there; False if the run is over before."""
+    while process.poll() is None:
+        if newest_step(run_dir) >= step:
+            return True
+        time.sleep(0.002)
+    return False
+
+
+def metrics(run_dir):
+    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
+    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
+
+
+def points(run_dir):
+    """(tag, step) -> value, of all scalars in all event files, as they lie on the disk."""
+    found = Counter()
+    values = {}
+    for path in event_files(run_dir):
+        for _, data in read_records(path):
+            event = Event.FromString(data)
+            for value in event.summary.value:
+                if value.WhichOneof("value") == "simple_value":
+                    found[value.tag, event.step] += 1
+                    values[value.tag, event.step] = value.simple_value
+    assert set(found.values()) == {1}, "doubled points"
+    return {key: value for key, value in values.items() if not key[0].startswith("time/")}
+
+
+def curves(run_dir):
+    """The same, as TensorBoard shows them."""
+    accumulator = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
+    accumulator.Reload()
+    return {
+        (tag, scalar.step): scalar.value
+        for tag in accumulator.Tags()["scalars"]
+        for scalar in accumulator.Scalars(tag)
+        if not tag.startswith("time/")
+    }
+
+
+def assert_same(run_dir, reference):
+    weights = [(folder / "model.safetensors").read_bytes() for folder in (run_dir, reference)]
+    assert weights[0] == weights[1]
+    assert metrics(run_dir) == metrics(reference)
+    assert points(run_dir) == points(reference) == curves(run_dir)
+    checkpoints = [
+        {p.relative_to(f): p.read_bytes() for p in f.glob("checkpoints/step-*/model.safetensors")}
+        for f in (run_dir, reference)
+    ]
+    assert checkpoints[0] == checkpoints[1]
+    summaries = [json.loads((f / "summary.json").read_text()) for f in (run_dir, reference)]
+    for name in ("status", "step", "epoch", "best", "last", "test", "num_parameters"):
+        assert summaries[0][name] == summaries[1][name], name
+
+
+def killed_thrice(start, shell, tmp_path, seed):
+    """SIGKILL at three random moments, resumed each time; the directory of what came out."""
+    moments, run_dir = random.Random(seed), tmp_path / "run"
+    argv = ("train", *EXACT)
+    for step in sorted(moments.sample(range(0, NUM_STEPS - 60), 3)):
+        process = start(*argv)
+        assert wait_for_step(process, run_dir, step), process.communicate()
+        time.sleep(moments.random() * 0.02)
+        process.kill()
+        process.communicate()
+        if run_dir.joinpath("config.yaml").is_file():
+            argv = ("resume", "run")
+    outcome = shell(*argv)
+    assert outcome.code == 0, outcome.err
+    return run_dir
+
+
+def test_killed_at_three_random_steps_it_ends_the_same(start, shell, reference, tmp_path):
+    run_dir = killed_thrice(start, shell, tmp_path, seed=time.time_ns())
+    assert_same(run_dir, reference)
+    assert len(event_files(run_dir)) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(10))
+def test_killed_at_many_random_steps(seed, start, shell, reference, tmp_path):
+    assert_same(killed_thrice(start, shell, tmp_path, seed), reference)
+
+
+# ---------------------------------------------------------------------- signals
+
+
+def test_signals_save_and_say_how_to_go_on(start, dltrain, reference, tmp_path):
+    codes = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGUSR2: 143}
+    started = {}
+    for number in codes:  # together: what they cost is the import of torch
+        folder = tmp_path / number.name
+        folder.mkdir()
+        started[number] = start("train", *EXACT, cwd=folder)
+    for number, process in started.items():
+        run_dir = tmp_path / number.name / "run"
+        assert wait_for_step(process, run_dir, 40), process.communicate()
+        process.send_signal(number)
+    for number, process in started.items():
+        out, err = (text.decode() for text in process.communicate(timeout=60))
+        run_dir = tmp_path / number.name / "run"
+        assert process.returncode == codes[number], err
+        assert err.strip() == ""
+        summary = json.loads((run_dir / "summary.json").read_text())
+        assert summary["status"] == "interrupted"
+        assert newest_step(run_dir) == summary["step"] < NUM_STEPS
+        command = out.splitlines()[-1].strip()
+        assert command == "dltrain resume run"
+        assert command in (run_dir / "train.log").read_text()
+        outcome = dltrain(*shlex.split(command)[1:], cwd=tmp_path / number.name)
+        assert outcome.code == 0, outcome.err
+        assert_same(run_dir, reference)
+
+
+def test_a_second_signal_of_a_scheduler_does_not_cut_the_save_short(start, tmp_path):
+    process = start("train", *EXACT)
+    assert wait_for_step(process, tmp_path / "run", 20)
+    for _ in range(5):
+        process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert process.returncode == 143
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (summary["status"], summary["step"]) == ("interrupted", newest_step(tmp_path / "run"))
+
+
+def test_a_sweep_that_is_stopped_starts_no_other_job(start, tmp_path):
+    settings = [each for each in EXACT if "hydra.run.dir" not in each]
+    process = start("train", "-m", "seed=1,2,3", "hydra.sweep.dir=s", *settings)
+    assert wait_for_step(process, tmp_path / "s" / "0_seed=1", 20)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert sorted(path.name for path in (tmp_path / "s").glob("*/")) == ["0_seed=1"]
+
+
+# ---------------------------------------------------------------------- resume
+
+SHORT = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[16]")
+
+
+@pytest.fixture
+def run_dir(finished_run, tmp_path):
+    """A finished run of two epochs, copied: that a run can be moved is part of every test."""
+    return shutil.copytree(finished_run, tmp_path / "elsewhere" / "r")
+
+
+def config_of(run_dir):
+    return yaml.safe_load((run_dir / "config.yaml").read_text())
+
+
+def status_of(run_dir):
+    return json.loads((run_dir / "summary.json").read_text())
+
+
+def assert_unique(run_dir):
+    keys = [(row["step"], row["split"]) for row in metrics(run_dir)]
+    assert len(keys) == len(set(keys))
+    points(run_dir)
+
+
+def test_a_finished_run_is_left_alone(run_dir, dltrain):
+    before = {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+    outcome = dltrain("resume", str(run_dir))
+    assert outcome.code == 0
+    assert "is completed (40 steps)" in outcome.out
+    assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+
+
+def test_a_finished_run_goes_on_longer(run_dir, dltrain):
+    outcome = dltrain("resume", str(run_dir), "trainer.max_epochs=4")
+    assert outcome.code == 0, outcome.err
+    assert config_of(run_dir)["trainer"]["max_epochs"] == 4
+    assert (status_of(run_dir)["step"], status_of(run_dir)["status"]) == (80, "completed")
+    vals = [row["step"] for row in metrics(run_dir) if row["split"] == "val"]
+    assert vals == [20, 40, 60, 80]
+    assert_unique(run_dir)
+
+
+def test_what_is_typed_after_resume_is_accepted(run_dir, dltrain):
+    argv = ("optimizer.lr=0.05", "trainer.max_epochs=3", "model.dropout=0.1")
+    outcome = dltrain("resume", str(run_dir), *argv)
+    assert outcome.code == 0, outcome.err
+    config = config_of(run_dir)
+    assert (config["optimizer"]["lr"], config["model"]["dropout"]) == (0.05, 0.1)
+    assert config["model"]["hidden_sizes"] == [16]
+    assert_unique(run_dir)
+
+
+def test_a_group_replaces_that_group_alone(run_dir, dltrain):
+    argv = ("scheduler=constant", "callbacks=[default,ema]", "trainer.max_epochs=3")
+    outcome = dltrain("resume", str(run_dir), *argv)
+    assert outcome.code == 0, outcome.err
+    config = config_of(run_dir)
+    assert config["scheduler"]["_target_"].endswith("Constant")
+    assert set(config["callbacks"]) == {"progress", "ema"}
+    assert config["model"]["hidden_sizes"] == [16]
+    assert json.loads((run_dir / "run.json").read_text())["choices"]["scheduler"] == "constant"
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("optimzer.lr=1", "`optimizer.lr`"),
+        ("optimizer.lr=-1", "optimizer.lr is -1"),
+        ("optimizer.lr=1,2", "several values"),
+        ("optimizer=nope", "choices of optimizer"),
+        ("hydra.run.dir=x", "dltrain train"),
+        ("trainer.max_epochs=x", "trainer.max_epochs is 'x'"),
+        ("model.hidden_sizes=[7]", "does not fit"),
+        ("x y", "key=value"),
+        ("model._target_=os.system", "not allowed"),
+        ("name=../x", "relative path"),
+    ],
+)
+def test_a_mistake_after_resume_changes_nothing(override, named, run_dir, dltrain):
+    before = {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+    outcome = dltrain("resume", str(run_dir), "trainer.max_steps=60", override)
+    assert outcome.code == 2, outcome
+    assert named in outcome.err
+    assert 1 <= len(outcome.err.splitlines()) <= 6
+    assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+
+
+def test_resume_latest(dltrain, tmp_path):
+    for seed in (1, 2):
+        assert dltrain("train", *SHORT, f"seed={seed}", f"name=n{seed}").code == 0
+        time.sleep(0.01)
+    assert dltrain("resume", "latest", "trainer.max_epochs=3").code == 0
+    steps = {path.parts[-3]: status_of(path.parent)["step"] for path in tmp_path.rglob("run.json")}
+    assert steps == {"n1": 40, "n2": 60}
+
+
+def test_auto_starts_then_goes_on_then_is_done(dltrain, tmp_path):
+    argv = ("train", *SHORT, "resume=auto", "hydra.run.dir=r")
+    assert dltrain(*argv).code == 0
+    assert "is completed" in dltrain(*argv).out
+    longer = ("train", *SHORT[1:], "resume=auto", "hydra.run.dir=r", "trainer.max_epochs=3")
+    outcome = dltrain(*longer, "trainer.log_every=5steps", "checkpoint.keep=5")
+    assert outcome.code == 0, outcome.err
+    assert status_of(tmp_path / "r")["step"] == 60
+    assert_unique(tmp_path / "r")
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("optimizer.lr=0.5", "optimizer.lr: "),
+        ("seed=5", "seed: 0 -> 5"),
+        ("loader.batch_size=32", "loader.batch_size: 64 -> 32"),
+        ("model=linear", "model."),
+        ("augmentation=crop_flip", "augmentation"),
+    ],
+)
+def test_auto_refuses_another_run_and_names_what_changed(override, line, run_dir, dltrain):
+    before = {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+    settings = [each for each in SHORT if override != "model=linear" or "model." not in each]
+    argv = ("train", *settings, "resume=auto", f"hydra.run.dir={run_dir}", override)
+    outcome = dltrain(*argv, cwd=run_dir)
+    assert outcome.code == 2, outcome
+    assert line in outcome.err
+    assert " -> " in outcome.err
+    assert f"dltrain resume {run_dir}" in outcome.err
+    assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+
+
+def test_two_processes_do_not_share_a_directory(run_dir, dltrain):
+    with runs.Claim(run_dir):
+        for argv in (
+            ("resume", str(run_dir), "trainer.max_epochs=3"),
+            ("train", *SHORT, "resume=auto", f"hydra.run.dir={run_dir}"),
+        ):
+            outcome = dltrain(*argv)
+            assert outcome.code == 2
+            assert "in use by another dltrain process" in outcome.err
+    assert dltrain("resume", str(run_dir), "trainer.max_epochs=3").code == 0
+
+
+def damage(checkpoint, how):
+    path = checkpoint / "model.safetensors"
+    data = bytearray(path.read_bytes())
+    if how == "a bit":
+        data[len(data) // 2] ^= 1
+    elif how == "the end":
+        data = data[:-1]
+    elif how == "a file":
+        return path.unlink()
+    elif how == "the manifest":
+        path = checkpoint / "MANIFEST.json"
+        data = path.read_bytes().replace(b'"step": 40', b'"step": 41')
+    path.write_bytes(data)
+    return None
+
+
+@pytest.mark.parametrize("how", ["a bit", "the end", "a file", "the manifest"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(how, run_dir, dltrain):
+    damage(run_dir / "checkpoints" / "step-00000040", how)
+    outcome = dltrain("resume", str(run_dir), "trainer.max_epochs=3")
+    assert outcome.code == 0, outcome.err
+    assert "step-00000040 is damaged" in outcome.out
+    assert (run_dir / "checkpoints" / "damaged-step-00000040").is_dir()
+    assert status_of(run_dir)["step"] == 60
+    assert_unique(run_dir)
+
+
+def test_where_all_are_damaged_nothing_is_started_over(run_dir, dltrain):
+    for checkpoint in (run_dir / "checkpoints").iterdir():
+        damage(checkpoint, "a bit")
+    outcome = dltrain("resume", str(run_dir), "trainer.max_epochs=3")
+    assert outcome.code == 3
+    assert outcome.err.startswith("dltrain: error: no checkpoint in ")
+    assert len(outcome.err.splitlines()) <= 6
+    assert (run_dir / "checkpoints" / "step-00000040").is_dir()
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over(run_dir, finished_run, dltrain):
+    shutil.rmtree(run_dir / "checkpoints")
+    summary = status_of(run_dir) | {"status": "running"}
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    outcome = dltrain("resume", str(run_dir))
+    assert outcome.code == 0, outcome.err
+    assert (run_dir / "model.safetensors").read_bytes() == (
+        finished_run / "model.safetensors"
+    ).read_bytes()
+    assert metrics(run_dir) == metrics(finished_run)
+    assert points(run_dir) == points(finished_run)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "- 1\n", "a: [\n", "seed: &a [*a]\n", "seed: !!python/object/apply:os.getcwd []\n",
+        "nme: x\n", "seed: '${oc.env:HOME}'\n", "x: " + "[" * 2000 + "]" * 2000 + "\n",
+        "#" * (2 << 20), "seed: \x00",
+    ],
+)  # fmt: skip
+def test_a_config_that_no_run_wrote_is_refused(text, run_dir, dltrain):
+    (run_dir / "config.yaml").write_text(text)
+    outcome = dltrain("resume", str(run_dir), "trainer.max_epochs=3")
+    assert outcome.code == 2, outcome
+    assert outcome.err.startswith("dltrain: error: ")
+    assert 1 <= len(outcome.err.splitlines()) <= 6
