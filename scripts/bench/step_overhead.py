@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from dltrain import build, runs
+from dltrain import build, build_data, runs
 from dltrain.config.check import check
 from dltrain.config.compose import compose, job_config
 from dltrain.data.resident import Batch
@@ -29,6 +29,7 @@ from dltrain.engine.saver import Saver
 from dltrain.schedulers.cosine import Cosine
 
 WARM_UP_STEPS = 200
+CPU = torch.device("cpu")
 OVERRIDES = [
     "dataset=synthetic", "dataset.image_shape=[1,8,8]", "dataset.num_classes=10",
     "model.hidden_sizes=[32]", "loader.batch_size=32",
@@ -103,8 +104,14 @@ def engine(config, data, batches: Batches) -> None:
         saver = Saver(
             run_dir / "checkpoints", keep=2, monitor="accuracy/val", mode="max", config_digest=""
         )
+        loaders = {s: build_data.make_loader(config, data, s, CPU) for s in ("train", "val")}
         trainer = build.make_trainer(
-            config, data, recorder=Recorder(metrics_log, loggers), saver=saver, threads="auto"
+            config,
+            loaders,
+            CPU,
+            recorder=Recorder(metrics_log, loggers),
+            saver=saver,
+            threads="auto",
         )
         plan = {"num_steps": batches.num_steps, "steps_per_epoch": batches.num_steps}
         every = {"log_every": 50, "eval_every": batches.num_steps, "save_every": batches.num_steps}
@@ -128,7 +135,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     config = check(job_config(compose(OVERRIDES)))
-    data, batches = build.read_data(config), Batches(arguments.steps)
+    data, batches = build_data.read_data(config), Batches(arguments.steps)
     loops = {
         "hand": lambda: plain_loop(config, batches),
         "dltrain": lambda: engine(config, data, batches),
@@ -141,9 +148,8 @@ def main() -> None:
     times = {name: values[1:] for name, values in times.items()}  # the first round warms up
     ratios = [a / b for a, b in zip(times["dltrain"], times["hand"], strict=True)]
     for name, values in times.items():
-        print(
-            f"{name:<8} {statistics.median(values):7.1f} us a step ({min(values):.1f}..{max(values):.1f})"
-        )
+        spread = f"({min(values):.1f}..{max(values):.1f})"
+        print(f"{name:<8} {statistics.median(values):7.1f} us a step {spread}")
     print(
         f"ratio    {statistics.median(ratios):7.3f} ({min(ratios):.3f}..{max(ratios):.3f}), "
         f"{arguments.rounds} rounds of {arguments.steps} steps, {torch.get_num_threads()} threads"

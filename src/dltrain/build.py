@@ -5,9 +5,7 @@ torch is imported by what is called after the data has been read, and not by thi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from inspect import signature
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +16,7 @@ from omegaconf import OmegaConf
 from dltrain.config.check import target_nodes
 from dltrain.config.durations import EPOCHS, PERCENT, SECONDS, STEPS, Duration, parse_duration
 from dltrain.config.targets import check_object
-from dltrain.errors import NO_SPACE, UserError
+from dltrain.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -56,98 +54,6 @@ def locate(target: str, key: str) -> Any:
 def make_all(config: Config, group: str, allowed: Sequence[str]) -> dict[str, Any]:
     """The objects of a group of named entries, in the config's order."""
     return {name: make(config, f"{group}.{name}", allowed=allowed) for name in config[group] or {}}
-
-
-# ---------------------------------------------------------------------- data, without torch
-
-
-@dataclass(frozen=True)
-class Data:
-    """A dataset and its splits in host memory: name -> (inputs, targets) as numpy arrays."""
-
-    dataset: Any
-    splits: dict[str, Any]
-
-
-def read_data(
-    config: Config,
-    allowed: Sequence[str] = (),
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Data:
-    """Reads the dataset; what is missing or malformed is a UserError, before torch is imported.
-
-    `progress` is called while something is downloaded, as progress(file name, bytes, of bytes).
-    """
-    dataset = make(config, "dataset", allowed=allowed)
-    takes_progress = "progress" in signature(dataset.load).parameters
-    try:
-        splits = dataset.load(progress=progress) if takes_progress else dataset.load()
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise
-        raise UserError(str(error)) from error
-    except ValueError as error:
-        raise UserError(str(error)) from error
-    limit = config["loader"]["limit_batches"]
-    if limit is not None:
-        splits = {name: limited(name, part, limit, config) for name, part in splits.items()}
-    return Data(dataset, splits)
-
-
-def limited(name: str, split: Any, limit: int, config: Config) -> Any:
-    size = config["loader"]["batch_size" if name == "train" else "eval_batch_size"]
-    return type(split)(*(column[: limit * size] for column in split))
-
-
-def make_loader(
-    config: Config, data: Data, split: str, device: torch.device, allowed: Sequence[str] = ()
-) -> Any:
-    """The batches of a split on `device`; only those of `train` are shuffled and augmented."""
-    import torch
-
-    from dltrain.data.resident import ResidentLoader
-
-    training = split == "train"
-    loader, arrays = config["loader"], data.splits[split]
-    if not training and not len(arrays.targets):
-        return NoSamples()
-    augmentations = make_all(config, "augmentation", allowed) if training else {}
-    try:
-        return ResidentLoader(
-            torch.from_numpy(arrays.inputs),
-            torch.from_numpy(arrays.targets),
-            batch_size=loader["batch_size" if training else "eval_batch_size"],
-            mean=data.dataset.mean,
-            std=data.dataset.std,
-            device=device,
-            augmentations=tuple(augmentations.values()),
-            shuffle=training,
-            seed=config["seed"],
-            drop_last=training and loader["drop_last"],
-            storage=placement(loader["placement"], data, device),
-        )
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-class NoSamples:
-    """The loader of a split without samples: everything was wanted for training."""
-
-    num_samples = 0
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        return iter(())
-
-
-def placement(wanted: str, data: Data, device: torch.device) -> Any:
-    """`device` or `host`: automatically, the device if half of its free memory holds the set."""
-    if wanted != "auto" or device.type == "cpu":
-        return "device" if wanted == "auto" else wanted
-    import torch
-
-    needed = sum(column.nbytes for split in data.splits.values() for column in split)
-    free, _ = torch.cuda.mem_get_info(device)
-    return "device" if needed < free / 2 else "host"
 
 
 # ---------------------------------------------------------------------- model, optimizer, schedule
@@ -302,30 +208,27 @@ def make_plan(config: Config, steps_per_epoch: int) -> Plan:
 
 def make_trainer(
     config: Config,
-    data: Data,
+    loaders: dict[str, Any],
+    device: torch.device,
     *,
     recorder: Any,
     saver: Any,
     threads: int | str,
     allowed: Sequence[str] = (),
 ) -> Trainer:
-    """Everything that a training run needs, built from a checked config and data that was read.
+    """Everything that a training run needs, from a checked config and loaders of `train` and `val`.
 
     `threads`: a number, or `auto` for as many as a step of this model keeps busy.
     """
-    import torch
-
     from dltrain.engine.device import (
-        choose_device,
         choose_precision,
         make_autocast,
         prepare_process,
-        suitable_threads,
+        set_suitable_threads,
     )
     from dltrain.engine.trainer import Trainer
 
     trainer = config["trainer"]
-    device = choose_device(trainer["device"])
     precision = choose_precision(trainer["precision"], device)
     prepare_process(
         seed=config["seed"],
@@ -335,20 +238,17 @@ def make_trainer(
         threads=threads if isinstance(threads, int) else None,
     )
     task = make(config, "task", allowed=allowed)
-    check_monitor(config, data, getattr(task, "metrics", None))
-    train_loader = make_loader(config, data, "train", device, allowed)
-    plan = make_plan(config, len(train_loader))
+    check_monitor(config, loaders["val"], getattr(task, "metrics", None))
+    plan = make_plan(config, len(loaders["train"]))
     model = make_model(config, device, allowed)
     if threads == "auto" and device.type == "cpu":
-        sample = next(train_loader.epoch(0)).inputs[:1]
-        batch_size = config["loader"]["batch_size"] // trainer["accumulate"]
-        torch.set_num_threads(suitable_threads(model, sample, batch_size))
+        set_suitable_threads(model, next(loaders["train"].epoch(0)), trainer["accumulate"])
     return Trainer(
         model=model,
         task=task,
         update=make_update(config, model, plan, precision, allowed),
-        train_loader=train_loader,
-        val_loader=make_loader(config, data, "val", device),
+        train_loader=loaders["train"],
+        val_loader=loaders["val"],
         plan=plan,
         recorder=recorder,
         saver=saver,
@@ -358,10 +258,12 @@ def make_trainer(
     )
 
 
-def check_monitor(config: Config, data: Data, metrics: dict[str, Sequence[str]] | None) -> None:
+def check_monitor(
+    config: Config, val_loader: Any, metrics: dict[str, Sequence[str]] | None
+) -> None:
     """`checkpoint.monitor` names a metric that there will be. `metrics`: of a task that says so."""
     name, _, split = config["checkpoint"]["monitor"].partition("/")
-    if split == "val" and not len(data.splits["val"].targets):
+    if split == "val" and not val_loader.num_samples:
         raise UserError(
             f"checkpoint.monitor is {name}/val, but the dataset has no samples to validate on\n"
             "add checkpoint.monitor=loss/train checkpoint.mode=min checkpoint.final=last"

@@ -1,4 +1,4 @@
-"""The loop's promises: stopped anywhere it goes on as if nothing had happened, and it counts right."""
+"""The loop: stopped anywhere it goes on as if nothing had happened, and it counts right."""
 
 import json
 
@@ -113,7 +113,7 @@ def test_an_evaluation_cut_short_by_a_signal_is_done_again(training, tmp_path):
 
 @pytest.mark.parametrize("accumulate", [2, 3, 13, 20])
 def test_micro_batches_are_the_whole_batch(training, tmp_path, accumulate):
-    """Without BatchNorm and dropout, which see one piece at a time; the short last batch included."""
+    """But for BatchNorm and dropout, which see one piece at a time; the short last batch too."""
     settings = {"norm": False, "dropout": 0.0, "ema": False, "lr": 0.1}
     whole = straight(training, tmp_path / "1", **settings)
     pieces = straight(training, tmp_path / "k", accumulate=accumulate, **settings)
@@ -182,7 +182,7 @@ GOLDEN = [1.894029, 1.707953, 1.540993, 1.484205, 1.435069, 1.376853]
 def test_time_ends_a_run_with_everything_done(training, tmp_path):
     run = training.start(training.make_run(tmp_path / "run", num_steps=None, max_time_sec=0.3))
     run.trainer.fit()
-    tensors, found, best = result(run)
+    _, found, _ = result(run)
     assert run.trainer.should_stop == "max_time"
     assert found[-1]["split"] == "val"
     assert found[-1]["step"] == run.trainer.step == run.saver.last_saved

@@ -9,7 +9,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dltrain import build, runs
+from dltrain import runs
+from dltrain.build_data import read_data
 from dltrain.commands import console
 from dltrain.commands.run import Job, Result, Run
 from dltrain.commands.signals import Signals
@@ -28,7 +29,7 @@ def run_job(job: Job, signals: Signals) -> Result:
             return result
         check_weights_exist(job.config)
         with storage_errors():
-            data = build.read_data(job.config, job.allowed, console.download_progress())
+            data = read_data(job.config, job.allowed, console.download_progress())
         threads = job.config["trainer"]["threads"]
         if going_on:  # with other threads, sums have other roundings
             threads = runs.read_json(run_dir / runs.RECORD).get("threads", threads)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from dltrain import build, runs
+from dltrain.build_data import Data, make_loader
 from dltrain.commands import console, provenance
 from dltrain.commands.signals import Signals
 from dltrain.errors import NonFiniteError
@@ -42,7 +43,8 @@ class Result:
 class Run:
     """A run under way: the files of its directory, and the trainer that fills them."""
 
-    def __init__(self, job: Job, run_dir: Path, data: build.Data, threads: int | str) -> None:
+    def __init__(self, job: Job, run_dir: Path, data: Data, threads: int | str) -> None:
+        from dltrain.engine.device import choose_device
         from dltrain.engine.record import Recorder
         from dltrain.engine.saver import Saver
 
@@ -59,9 +61,15 @@ class Run:
             mode=checkpoint["mode"],
             config_digest=provenance.config_digest(job.config),
         )
+        device = choose_device(job.config["trainer"]["device"])
+        loaders = {
+            split: make_loader(job.config, data, split, device, job.allowed)
+            for split in ("train", "val")
+        }
         self.trainer = build.make_trainer(
             job.config,
-            data,
+            loaders,
+            device,
             recorder=self.recorder,
             saver=self.saver,
             threads=threads,
@@ -159,7 +167,7 @@ class Run:
         best = find_best(self.saver.folder, settings["monitor"], settings["mode"])
         if settings["final"] == "best" and best is not None:
             trainer.load_weights(open_checkpoint(best))
-        loader = build.make_loader(self.config, self.data, "test", trainer.device)
+        loader = make_loader(self.config, self.data, "test", trainer.device)
         try:
             metrics = evaluate(
                 trainer.eval_model,

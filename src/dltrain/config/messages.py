@@ -111,7 +111,10 @@ def unknown_key(key: str, overrides: Sequence[str], choices: Choices) -> str:
     group_overrides = [text for text in overrides if text.partition("=")[0] in groups]
     known = [*groups, *choices.keys(group_overrides)]
     if key in known:
-        return f"`{key}` cannot be taken away or replaced whole; set it (to null, where it may be), or what is in it"
+        return (
+            f"`{key}` cannot be taken away or replaced whole\n"
+            "set it (to null, where it may be), or what is in it"
+        )
     top_level = [name for name in known if "." not in name]
     near = did_you_mean(bare, top_level if "." not in bare else known) or did_you_mean(bare, known)
     cure = f"; `+{key}=...` adds a key to it" if bare.split(".")[0] in OPEN else ""

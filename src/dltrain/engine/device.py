@@ -61,18 +61,17 @@ def prepare_process(
     seed_everything(seed)
 
 
+# As torch found it: an earlier run of this process may have set fewer
+MAX_THREADS = torch.get_num_threads()
 MULTIPLY_ADDS_A_THREAD = 10_000_000  # about 0.1 ms: less is not worth waking a thread for
 
 
-def suitable_threads(model: nn.Module, sample: Tensor, batch_size: int) -> int:
-    """As many CPU threads as a step of this model can keep busy, at most what torch would take.
+def set_suitable_threads(model: nn.Module, batch: Any, accumulate: int) -> None:
+    """Takes as many CPU threads as a step on `batch` keeps busy, at most what torch would take.
 
     Counted, not timed, so that the same run gets the same number, and with it the same roundings.
     Threads that wait for each other cost most on small models, on many cores, and where others
     compute too: an MLP on two busy cores took 10 times longer with two threads than with one.
-
-    Args:
-        sample: one sample, [1, ...], as the model gets it.
     """
     multiply_adds = 0
 
@@ -86,13 +85,15 @@ def suitable_threads(model: nn.Module, sample: Tensor, batch_size: int) -> int:
     was_training = model.training
     try:
         with torch.no_grad():
-            model.eval()(sample)
+            model.eval()(batch.inputs[:1])
     finally:
         model.train(was_training)
         for hook in hooks:
             hook.remove()
-    per_step = 3 * multiply_adds * batch_size  # the backward pass costs two forward passes
-    return max(1, min(torch.get_num_threads(), round(per_step / MULTIPLY_ADDS_A_THREAD)))
+    num_samples = len(batch.inputs) // accumulate
+    per_step = 3 * multiply_adds * num_samples  # the backward pass costs two forward passes
+    busy = round(per_step / MULTIPLY_ADDS_A_THREAD)
+    torch.set_num_threads(max(1, min(MAX_THREADS, busy)))
 
 
 def make_autocast(precision: str, device: torch.device) -> Any:

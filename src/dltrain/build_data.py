@@ -1,0 +1,107 @@
+"""cfg -> data: the dataset, read before torch is imported, and its batches on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import TYPE_CHECKING, Any
+
+from dltrain import build
+from dltrain.errors import NO_SPACE, UserError
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Data:
+    """A dataset and its splits in host memory: name -> (inputs, targets) as numpy arrays."""
+
+    dataset: Any
+    splits: dict[str, Any]
+
+
+def read_data(
+    config: dict[str, Any],
+    allowed: Sequence[str] = (),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Data:
+    """Reads the dataset; what is missing or malformed is a UserError, before torch is imported.
+
+    `progress` is called while something is downloaded, as progress(file name, bytes, of bytes).
+    """
+    dataset = build.make(config, "dataset", allowed=allowed)
+    takes_progress = "progress" in signature(dataset.load).parameters
+    try:
+        splits = dataset.load(progress=progress) if takes_progress else dataset.load()
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise
+        raise UserError(str(error)) from error
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    limit = config["loader"]["limit_batches"]
+    if limit is not None:
+        splits = {name: limited(name, part, limit, config) for name, part in splits.items()}
+    return Data(dataset, splits)
+
+
+def limited(name: str, split: Any, limit: int, config: dict[str, Any]) -> Any:
+    size = config["loader"]["batch_size" if name == "train" else "eval_batch_size"]
+    return type(split)(*(column[: limit * size] for column in split))
+
+
+def make_loader(
+    config: dict[str, Any],
+    data: Data,
+    split: str,
+    device: torch.device,
+    allowed: Sequence[str] = (),
+) -> Any:
+    """The batches of a split on `device`; only those of `train` are shuffled and augmented."""
+    import torch
+
+    from dltrain.data.resident import ResidentLoader
+
+    training = split == "train"
+    loader, arrays = config["loader"], data.splits[split]
+    if not training and not len(arrays.targets):
+        return NoSamples()
+    augmentations = build.make_all(config, "augmentation", allowed) if training else {}
+    try:
+        return ResidentLoader(
+            torch.from_numpy(arrays.inputs),
+            torch.from_numpy(arrays.targets),
+            batch_size=loader["batch_size" if training else "eval_batch_size"],
+            mean=data.dataset.mean,
+            std=data.dataset.std,
+            device=device,
+            augmentations=tuple(augmentations.values()),
+            shuffle=training,
+            seed=config["seed"],
+            drop_last=training and loader["drop_last"],
+            storage=placement(loader["placement"], data, device),
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+class NoSamples:
+    """The loader of a split without samples: everything was wanted for training."""
+
+    num_samples = 0
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
+        return iter(())
+
+
+def placement(wanted: str, data: Data, device: torch.device) -> Any:
+    """`device` or `host`: automatically, the device if half of its free memory holds the set."""
+    if wanted != "auto" or device.type == "cpu":
+        return "device" if wanted == "auto" else wanted
+    import torch
+
+    needed = sum(column.nbytes for split in data.splits.values() for column in split)
+    free, _ = torch.cuda.mem_get_info(device)
+    return "device" if needed < free / 2 else "host"
