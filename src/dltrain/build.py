@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from dltrain.config.check import target_nodes
 from dltrain.config.durations import EPOCHS, PERCENT, SECONDS, STEPS, Duration, parse_duration
+from dltrain.config.signatures import TargetError
 from dltrain.config.targets import check_object
 from dltrain.errors import UserError
 
@@ -33,13 +34,18 @@ def make(config: Config, key: str, *, allowed: Sequence[str] = (), **arguments: 
     for part in key.split("."):
         node = node[part]
     for where, nested in target_nodes(node, key):
-        check_object(locate(nested["_target_"], where), allowed)
+        found = locate(nested["_target_"], where)
+        try:
+            check_object(found, allowed)
+        except TargetError as error:
+            raise UserError(f"{where}._target_: {error}") from error
     try:
         return instantiate(OmegaConf.create(node), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__ or error
         if isinstance(cause, ValueError | TypeError | ImportError | OSError | KeyError):
-            raise UserError(f"{key}: {cause}") from error
+            text = str(cause)  # a leaf that names its key itself is not named again
+            raise UserError(text if text.startswith(key) else f"{key}: {text}") from error
         raise
 
 
@@ -144,7 +150,7 @@ def make_schedule(config: Config, plan: Plan, allowed: Sequence[str]) -> Any:
 
 
 def fraction(key: str, value: Any, plan: Plan) -> Any:
-    """Durations -> fractions of the run, at most 1 (a run may end within its warm-up)."""
+    """Durations -> fractions of the run; steps and epochs at most 1: it may end before them."""
     if isinstance(value, list):
         return [fraction(key, item, plan) for item in value]
     if not isinstance(value, str):
@@ -154,7 +160,7 @@ def fraction(key: str, value: Any, plan: Plan) -> Any:
     except ValueError:
         return value
     if duration.unit == PERCENT:
-        return min(1.0, duration.amount / 100)
+        return duration.amount / 100
     if plan.num_steps is None:
         raise UserError(f"{key} is {value}, but only time ends this run: write it as a percentage")
     steps = duration.amount * (plan.steps_per_epoch if duration.unit == EPOCHS else 1)

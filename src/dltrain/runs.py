@@ -51,6 +51,8 @@ class Claim:
         except FileExistsError:
             if self.fresh:  # somebody else was faster
                 self.make()
+            elif not self.path.is_dir():
+                raise NotADirectoryError(20, "it is a file") from None
 
     def __enter__(self) -> Claim:
         try:
@@ -113,6 +115,8 @@ def find_run(text: str) -> Path:
     path = Path(text)
     if not path.is_dir():
         raise UserError(f"there is no directory {text}")
+    if (path / "multirun.yaml").is_file():
+        raise UserError(f"{text} is a sweep: name one of the runs in it, such as {text}/0_...")
     if not (path / CONFIG).is_file():
         raise UserError(f"{text} is not a run: it has no {CONFIG}")
     return path

@@ -120,7 +120,9 @@ def killed_thrice(start, shell, tmp_path, seed):
 
 
 def test_killed_at_three_random_steps_it_ends_the_same(start, shell, reference, tmp_path):
-    run_dir = killed_thrice(start, shell, tmp_path, seed=time.time_ns())
+    seed = time.time_ns()
+    print(f"seed {seed}")  # shown where this fails
+    run_dir = killed_thrice(start, shell, tmp_path, seed=seed)
     assert_same(run_dir, reference)
     assert len(event_files(run_dir)) > 1
 

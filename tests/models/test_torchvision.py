@@ -137,7 +137,11 @@ def test_keyword_arguments_reach_the_builder():
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("mobilnet_v3_small", "mobilenet_v3_small"), ("ResNet18", "resnet18"), ("zzz", "the names:")],
+    [
+        ("mobilnet_v3_small", "mobilenet_v3_small"),
+        ("ResNet18", "resnet18"),
+        ("zzz", "it has alexnet"),
+    ],
 )
 def test_unknown_name_lists_near_ones(name, near):
     with pytest.raises(ValueError, match=f"model.name is '{name}'.*{near}"):

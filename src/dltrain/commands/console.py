@@ -66,6 +66,7 @@ def say_what_is_trained(
     shape = "×".join(map(str, dataset.image_shape))
     parameters = sum(p.numel() for p in trainer.model.parameters())
     optimizer, settings = config["optimizer"], config["trainer"]
+    rate = f"lr {optimizer['lr']}, " if "lr" in optimizer else ""
     say(
         "dataset",
         f"{choices.get('dataset', 'dataset')}: {sizes}, {shape}, {dataset.num_classes} classes",
@@ -73,7 +74,7 @@ def say_what_is_trained(
     say("model", f"{choices.get('model', 'model')}: {parameters:,} parameters")
     say(
         "optimizer",
-        f"{choices.get('optimizer')}, lr {optimizer.get('lr')}, {choices.get('scheduler')}",
+        f"{choices.get('optimizer')}, {rate}{choices.get('scheduler')}",
     )
     length = "until time is up" if plan.num_steps is None else f"{plan.num_steps:,} steps"
     per_epoch = f"{plan.steps_per_epoch:,} an epoch, batches of {config['loader']['batch_size']}"

@@ -39,8 +39,9 @@ def main(argv: list[str]) -> int:
             )
     for name in names or groups:
         print(f"{name}")
+        width = max(map(len, groups[name]))
         for choice, text in groups[name].items():
-            print_choice(choice, text)
+            print_choice(choice, text, max(14, width))
     if not names:
         print("machine")
         for what, text in machine():
@@ -82,11 +83,12 @@ def first_comment(file: Path) -> str:
     return ""
 
 
-def print_choice(name: str, text: str) -> None:
+def print_choice(name: str, text: str, column: int = 14) -> None:
     width = max(40, shutil.get_terminal_size((100, 24)).columns)
-    first = f"  {name:<14} "
+    first = f"  {name:<{column}} "
+    column = min(len(first), width // 2)  # a narrow terminal wraps into its own second half
     print(
-        textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * 17)
+        textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * column)
         or first.rstrip()
     )
 

@@ -14,8 +14,8 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 class Signals:
     """Takes the stopping signals from here on.
 
-    Until `on_stop` is set there is nothing to save, and the first signal ends the process. Then the
-    first one calls `on_stop`, and only a second Ctrl-C ends the process at once.
+    Until `on_stop` is set there is nothing to save, and the first signal raises SystemExit. Then
+    the first one calls `on_stop`, and only a second Ctrl-C ends the process at once.
     """
 
     def __init__(self) -> None:
@@ -37,8 +37,10 @@ class Signals:
     def handle(self, number: int, frame: FrameType | None) -> None:
         again = self.received is not None
         self.received = self.received or number
-        if self.on_stop is None or (again and number == signal.SIGINT):
-            sys.stderr.write("\n" if number == signal.SIGINT else "")
-            os._exit(130 if number == signal.SIGINT else 143)
-        if not again:
-            self.on_stop(number)
+        if again and number == signal.SIGINT:
+            os._exit(130)
+        if again:
+            return
+        if self.on_stop is None:
+            sys.exit(self.exit_code)  # directories made for the run are removed on the way out
+        self.on_stop(number)

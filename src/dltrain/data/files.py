@@ -19,11 +19,15 @@ def find_file(folder: Path, names: Iterable[str]) -> Path | None:
 
 def not_found(title: str, names: str, folders: Sequence[Path], urls: Iterable[str]) -> NoReturn:
     """Raises FileNotFoundError: what is missing, where it was looked for, how to get it."""
-    places = " or ".join(str(folder.absolute()) for folder in folders)
+    first, *others = (str(folder.absolute()) for folder in folders)
+    published = list(urls)
+    site = published[0].rpartition("/")[0]
     raise FileNotFoundError(
-        f"{title}: no {names} in {places}\n"
+        f"{title}: no {names}\n"
+        f"looked in {first}" + (f" (and {', '.join(others)})" if others else "") + "\n"
         "Add `dataset.download=true`, or say with `dataset.root=DIR` where it lies, or fetch\n"
-        f"{' '.join(urls)}\nby hand into {folders[0].absolute()}"
+        f"{', '.join(url.rpartition('/')[2] for url in published)}\n"
+        f"by hand from {site} into {first}"
     )
 
 

@@ -65,8 +65,10 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
         loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged or hostile file fails in as many ways as there are bytes
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
-            f"init_from: {path} cannot be read: {str(error).splitlines()[0]}"
+            f"init_from: {path} cannot be read: {reason}\n"
+            "it must be a .safetensors, a run, or a .pth of tensors by name (a state dict)"
         ) from error
     state: Any = loaded if isinstance(loaded, dict) else {}
     for key in ("state_dict", "model"):  # where training scripts keep it beside their own numbers

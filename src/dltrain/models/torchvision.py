@@ -163,7 +163,7 @@ def build(name: str, size: tuple[int, int], num_classes: int, kwargs: dict[str, 
     names = models.list_models(module=models)
     if name not in names:
         near = difflib.get_close_matches(str(name).lower(), names, n=4, cutoff=0.5)
-        hint = f"did you mean {', '.join(near)}?" if near else "the names: " + ", ".join(names)
+        hint = f"did you mean {', '.join(near)}?" if near else f"it has {', '.join(names[:8])}, ..."
         raise ValueError(f"model.name is {name!r}, which torchvision does not have; {hint}")
     ours: dict[str, Any] = {"weights": None, "num_classes": num_classes}
     if name in ("googlenet", "inception_v3"):
