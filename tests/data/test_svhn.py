@@ -51,7 +51,7 @@ def test_a_missing_half_is_named(tmp_path):
     (tmp_path / "test_32x32.mat").unlink()
     with pytest.raises(FileNotFoundError, match=r"SVHN: no test_32x32\.mat\nlooked in"):
         make(tmp_path).load()
-    with pytest.raises(FileNotFoundError, match=r"no train_32x32\.mat, test_32x32\.mat in"):
+    with pytest.raises(FileNotFoundError, match=r"no train_32x32\.mat, test_32x32\.mat\nlooked in"):
         make(tmp_path / "elsewhere").load()
 
 
