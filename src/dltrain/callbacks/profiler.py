@@ -55,7 +55,8 @@ class Profiler(Callback):
         self._num_steps = 0
         activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * self._on_cuda
         steps = schedule(wait=self.wait, warmup=self.warmup, active=self.active, repeat=1)
-        self._profile = profile(activities=activities, schedule=steps)
+        # There is one cycle only; without acc_events torch 2.11 warns of what the next would lose
+        self._profile = profile(activities=activities, schedule=steps, acc_events=True)
         self._profile.start()
 
     def after_update(self, trainer: Trainer) -> None:
