@@ -26,7 +26,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     if rename is not None:
         weights = rename(weights)
     own = model.state_dict()
-    wrong = [name for name in own.keys() & weights.keys() if own[name].shape != weights[name].shape]
+    shared = sorted(own.keys() & weights.keys(), key=lambda name: name.startswith("head."))
+    wrong = [name for name in shared if own[name].shape != weights[name].shape]
     if wrong and all(name.startswith("head.") for name in wrong):
         head = [name for name in own if name.startswith("head.") and name in weights]
         log.info(
