@@ -33,7 +33,11 @@ FORBIDDEN = {
     "loggers": (*HYDRA, *(f"dltrain.{other}" for other in (
         "engine", "callbacks", "build", "commands", "config", "cli", *LEAVES,
     ))),
-    "build": ("dltrain.commands", "dltrain.cli", "dltrain.runs"),
+    "build": ("dltrain.commands", "dltrain.cli", "dltrain.runs", "dltrain.build_data"),
+    "build_data": (*HYDRA, "dltrain.commands", "dltrain.cli", "dltrain.runs"),
+    "cli": (*HYDRA, "dltrain.build", "dltrain.engine", *(f"dltrain.{leaf}" for leaf in LEAVES)),
+    "__main__": (*HYDRA, "dltrain.build", "dltrain.engine"),
+    "__init__": ("dltrain",),
     "config": tuple(f"dltrain.{other}" for other in (
         "engine", "build", "commands", "cli", "callbacks", "loggers", "runs", *LEAVES,
     )),
@@ -44,7 +48,21 @@ FORBIDDEN = {
     "commands": ("dltrain.__main__", *(f"dltrain.{leaf}" for leaf in LEAVES)),
 }  # fmt: skip
 # Files that may not load torch by being imported, however far down the chain
-LAZY = ("cli", "config", "runs", "errors", "commands", "build", "__main__", "__init__")
+LAZY = (
+    "cli",
+    "config",
+    "runs",
+    "errors",
+    "commands",
+    "build",
+    "build_data",
+    "__main__",
+    "__init__",
+)
+
+
+def test_every_room_has_its_rules():
+    assert {room_of(file) for file in FILES} == FORBIDDEN.keys()
 
 
 def name_of(file: Path) -> str:

@@ -6,9 +6,11 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 import yaml
 
+from dltrain.build_data import check_splits
 from dltrain.cli import COMMANDS
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
@@ -76,10 +78,14 @@ def test_every_command_runs(words, dltrain, folder, monkeypatch):
 def test_the_python_that_it_shows_works():
     from dltrain.engine.callback import Callback
 
-    names = {"Callback": Callback}
+    names = {"Callback": Callback, "numpy": numpy}
     for block in blocks("python"):
         exec(block, names)  # our own README
     assert names["HalfWay"](factor=0.1)(0.75) == 0.1
+    stripes = names["Stripes"](num_classes=2, image_shape=[1, 8, 8], mean=[0.5], std=[0.5])
+    splits = check_splits(stripes.load(), "Stripes")
+    assert splits["val"].inputs.shape == (200, 1, 8, 8)
+    assert len(splits["test"].targets) == 0
     stopped = []
     trainer = type("Trainer", (), {"stop": lambda self, reason: stopped.append(reason)})()
     names["StopAtPerfection"]().on_evaluate(trainer, "val", {"accuracy": 1.0})

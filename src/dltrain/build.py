@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from dltrain.engine.trainer import Plan, Trainer
+    from dltrain.engine.plan import Plan
+    from dltrain.engine.trainer import Trainer
 
 Config = dict[str, Any]
 
@@ -73,8 +74,6 @@ def make_model(config: Config, device: torch.device, allowed: Sequence[str] = ()
 
         load_weights(model, Path(config["init_from"]))
     model.to(device)
-    if config["trainer"]["compile"]:
-        model.compile()
     return model
 
 
@@ -114,12 +113,12 @@ def make_optimizer(
     from dltrain.optimizers.groups import parameter_groups
 
     node = dict(config["optimizer"])
-    decay_all = node.pop("decay_norm_and_bias", True)
+    grouping = {k: node.pop(k) for k in ("decay_norm_and_bias",) if k in node}
     optimizer_class = locate(node["_target_"], "optimizer")
     faster = fused_arguments(optimizer_class, device.type, node)
     partial = make({"optimizer": node | faster | {"_partial_": True}}, "optimizer", allowed=allowed)
     try:
-        return partial(parameter_groups(model, decay_norm_and_bias=decay_all))
+        return partial(parameter_groups(model, **grouping))
     except (ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"optimizer: {error}") from error
 
@@ -174,7 +173,7 @@ def make_plan(config: Config, steps_per_epoch: int) -> Plan:
     """Every duration in optimizer steps. The default budget holds only where no other is given."""
     import math
 
-    from dltrain.engine.trainer import Plan
+    from dltrain.engine.plan import Plan
 
     trainer = config["trainer"]
     budgets = [
@@ -206,6 +205,7 @@ def make_plan(config: Config, steps_per_epoch: int) -> Plan:
         eval_every=every("trainer.eval_every", trainer["eval_every"]),
         save_every=every("checkpoint.every", config["checkpoint"]["every"]),
         steps_per_epoch=steps_per_epoch,
+        in_epochs=any(b.unit == EPOCHS and b.amount * steps_per_epoch == num_steps for b in given),
     )
 
 
@@ -220,19 +220,47 @@ def make_trainer(
     recorder: Any,
     saver: Any,
     threads: int | str,
+    run_dir: Path | None = None,
     allowed: Sequence[str] = (),
 ) -> Trainer:
     """Everything that a training run needs, from a checked config and loaders of `train` and `val`.
 
     `threads`: a number, or `auto` for as many as a step of this model keeps busy.
     """
-    from dltrain.engine.device import (
-        choose_precision,
-        make_autocast,
-        prepare_process,
-        set_suitable_threads,
-    )
+    from dltrain.engine.device import make_autocast, set_suitable_threads
     from dltrain.engine.trainer import Trainer
+
+    trainer = config["trainer"]
+    precision = prepare(config, device, threads)
+    task = make(config, "task", allowed=allowed)
+    callbacks = make_all(config, "callbacks", allowed)
+    check_monitors(config, callbacks, loaders["val"], getattr(task, "metrics", None))
+    plan = make_plan(config, len(loaders["train"]))
+    model = make_model(config, device, allowed)
+    if threads == "auto" and device.type == "cpu":
+        set_suitable_threads(model, next(loaders["train"].epoch(0)), trainer["accumulate"])
+    if trainer["compile"]:
+        model.compile()
+    return Trainer(
+        model=model,
+        task=task,
+        update=make_update(config, model, plan, precision, allowed),
+        train_loader=loaders["train"],
+        val_loader=loaders["val"],
+        plan=plan,
+        recorder=recorder,
+        saver=saver,
+        callbacks=callbacks,
+        autocast=make_autocast(precision, device),
+        accumulate=trainer["accumulate"],
+        precision=precision,
+        run_dir=run_dir,
+    )
+
+
+def prepare(config: Config, device: torch.device, threads: int | str) -> str:
+    """Sets what holds for the whole process; the precision that `trainer.precision` stands for."""
+    from dltrain.engine.device import choose_precision, prepare_process
 
     trainer = config["trainer"]
     precision = choose_precision(trainer["precision"], device)
@@ -243,37 +271,29 @@ def make_trainer(
         deterministic=trainer["deterministic"],
         threads=threads if isinstance(threads, int) else None,
     )
-    task = make(config, "task", allowed=allowed)
-    check_monitor(config, loaders["val"], getattr(task, "metrics", None))
-    plan = make_plan(config, len(loaders["train"]))
-    model = make_model(config, device, allowed)
-    if threads == "auto" and device.type == "cpu":
-        set_suitable_threads(model, next(loaders["train"].epoch(0)), trainer["accumulate"])
-    return Trainer(
-        model=model,
-        task=task,
-        update=make_update(config, model, plan, precision, allowed),
-        train_loader=loaders["train"],
-        val_loader=loaders["val"],
-        plan=plan,
-        recorder=recorder,
-        saver=saver,
-        callbacks=make_all(config, "callbacks", allowed),
-        autocast=make_autocast(precision, device),
-        accumulate=trainer["accumulate"],
-    )
+    return precision
+
+
+def check_monitors(
+    config: Config, callbacks: dict[str, Any], val_loader: Any, metrics: Any
+) -> None:
+    """Of the checkpoint, and of every callback that has one."""
+    check_monitor("checkpoint", config["checkpoint"]["monitor"], val_loader, metrics)
+    for name, callback in callbacks.items():
+        if hasattr(callback, "monitor"):
+            check_monitor(f"callbacks.{name}", callback.monitor, val_loader, metrics)
 
 
 def check_monitor(
-    config: Config, val_loader: Any, metrics: dict[str, Sequence[str]] | None
+    key: str, monitor: str, val_loader: Any, metrics: dict[str, Sequence[str]] | None
 ) -> None:
-    """`checkpoint.monitor` names a metric that there will be. `metrics`: of a task that says so."""
-    name, _, split = config["checkpoint"]["monitor"].partition("/")
+    """A monitor names a metric that there will be. `metrics`: of a task that says so."""
+    name, _, split = monitor.partition("/")
     if split == "val" and not val_loader.num_samples:
         raise UserError(
-            f"checkpoint.monitor is {name}/val, but the dataset has no samples to validate on\n"
+            f"{key}.monitor is {monitor}, but the dataset has no samples to validate on\n"
             "add checkpoint.monitor=loss/train checkpoint.mode=min checkpoint.final=last"
         )
-    if metrics is not None and name not in metrics[split]:
+    if metrics is not None and name not in metrics.get(split, ()):
         known = ", ".join(f"{each}/{part}" for part in metrics for each in metrics[part])
-        raise UserError(f"checkpoint.monitor is {name}/{split}; this task has {known}")
+        raise UserError(f"{key}.monitor is {monitor}; this task has {known}")

@@ -41,10 +41,28 @@ def read_data(
         raise UserError(str(error)) from error
     except ValueError as error:
         raise UserError(str(error)) from error
+    splits = check_splits(splits, config["dataset"]["_target_"])
     limit = config["loader"]["limit_batches"]
     if limit is not None:
         splits = {name: limited(name, part, limit, config) for name, part in splits.items()}
     return Data(dataset, splits)
+
+
+def check_splits(splits: Any, target: str) -> dict[str, Any]:
+    """`train`, `val` and `test` as Arrays; pairs will do, and `val` and `test` may be missing."""
+    from dltrain.data.arrays import Arrays
+
+    if not isinstance(splits, dict) or "train" not in splits:
+        raise UserError(
+            f"{target}.load() must give a dict with train, and if possible val and test"
+        )
+    checked = {}
+    for name in ("train", "val", "test"):
+        inputs, targets = splits.get(name, (column[:0] for column in splits["train"]))
+        if len(inputs) != len(targets):
+            raise UserError(f"{target}: {name} has {len(inputs)} inputs and {len(targets)} targets")
+        checked[name] = Arrays(inputs, targets)
+    return checked
 
 
 def limited(name: str, split: Any, limit: int, config: dict[str, Any]) -> Any:

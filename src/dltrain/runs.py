@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 from pathlib import Path
 from types import TracebackType
@@ -90,20 +91,6 @@ class Claim:
             self.descriptor = None
 
 
-def is_locked(path: Path) -> bool:
-    """Whether a process holds the run at `path`: `running` without it means killed."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def find_run(text: str) -> Path:
     """The directory of a run: a path, or `latest`, the one that started last below outputs/."""
     if text == "latest":
@@ -124,7 +111,16 @@ def find_run(text: str) -> Path:
 
 def write_json(path: Path, data: Any) -> None:
     """Replaces the file whole: a reader sees the old one or the new one."""
-    write_text(path, json.dumps(data, indent=2) + "\n")
+    write_text(path, json.dumps(finite(data), indent=2, allow_nan=False) + "\n")
+
+
+def finite(data: Any) -> Any:
+    """The data with null for what is not finite: JSON has no NaN, and readers know null."""
+    if isinstance(data, dict):
+        return {key: finite(value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        return [finite(value) for value in data]
+    return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
 def write_text(path: Path, text: str) -> None:
@@ -178,12 +174,17 @@ class MetricsLog:
     def open(self, offset: int = 0) -> None:
         """Opens the file, cut back to its first `offset` bytes."""
         self.file = open(self.path, "ab")  # noqa: SIM115  # open for as long as the run is
-        self.file.truncate(offset)
+        size = self.file.seek(0, os.SEEK_END)
+        self.file.truncate(min(offset, size))  # never longer: after a power cut there may be less
         self.file.seek(0, os.SEEK_END)
 
     def append(self, row: dict[str, Any]) -> None:
-        self.file.write(json.dumps(row).encode() + b"\n")
+        self.file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
         self.file.flush()  # 5 us: what was logged survives a SIGKILL
+
+    def sync(self) -> None:
+        """Makes durable what was appended."""
+        os.fsync(self.file.fileno())
 
     def offset(self) -> int:
         return self.file.tell()

@@ -24,6 +24,7 @@ class Run:
     step: int = 0
     best: dict[str, Any] | None = None
     should_stop: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.eval_model = self.model

@@ -12,9 +12,10 @@ from dltrain import runs
 from dltrain.callbacks.ema import EMA
 from dltrain.data.resident import ResidentLoader
 from dltrain.engine.guard import HostGuard
+from dltrain.engine.plan import Plan
 from dltrain.engine.record import Recorder
 from dltrain.engine.saver import Saver
-from dltrain.engine.trainer import Plan, Trainer
+from dltrain.engine.trainer import Trainer
 from dltrain.engine.update import Update
 from dltrain.schedulers.cosine import Cosine
 from dltrain.tasks.classification import Classification

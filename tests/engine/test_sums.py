@@ -44,7 +44,8 @@ def test_a_snapshot_in_mid_interval_changes_no_bit(cut):
     straight, first, second = (TrainSums(task, limit=3) for _ in range(3))
     for number, size in enumerate(SIZES):
         add(straight, size)
-        add(first if number < cut else second, size) if number < cut else None
+        if number < cut:
+            add(first, size)
     second.load_state_dict(first.state_dict(), torch.device("cpu"))
     for size in SIZES[cut:]:
         add(second, size)

@@ -1,11 +1,18 @@
 """The loop: stopped anywhere it goes on as if nothing had happened, and it counts right."""
 
 import json
+import math
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 
 from dltrain.engine.callback import Callback
+from dltrain.engine.checkpoint import find_best, open_checkpoint
+from dltrain.engine.evaluate import evaluate
+from dltrain.engine.guard import DeviceGuard, HostGuard
+from dltrain.engine.update import Update
 from dltrain.errors import NonFiniteError, UserError
 
 
@@ -202,6 +209,128 @@ def test_a_nonfinite_step_ends_the_run_with_its_last_checkpoint(training, tmp_pa
     result(run)
     assert run.saver.load_newest().step == 10
     assert all(torch.isfinite(v).all() for v in run.saver.load_newest().load_model().values())
+
+
+def test_weights_that_were_not_evaluated_are_never_the_best(training, tmp_path):
+    """Saves fall between evaluations; the best is what was measured, and it is kept."""
+    run = training.start(training.make_run(tmp_path / "run", save_every=3, eval_every=5, ema=False))
+    run.trainer.fit()
+    _, found, best = result(run)
+    path = find_best(run.saver.folder, "accuracy/val", "max")
+    assert int(path.name[5:]) == best["step"]
+    assert best["step"] in [r["step"] for r in found if r["split"] == "val"]
+    checkpoint = open_checkpoint(path)
+    run.trainer.model.load_state_dict(checkpoint.load_model())
+    metrics = evaluate(
+        run.trainer.model, run.trainer.task, run.trainer.val_loader, autocast=nullcontext
+    )
+    assert metrics["accuracy"] == best["value"]
+
+
+def test_a_smaller_budget_ends_a_run_that_is_past_it(training, tmp_path):
+    straight(training, tmp_path / "run")
+    again = training.start(training.make_run(tmp_path / "run", num_steps=10))
+    again.trainer.fit()
+    assert again.trainer.step == 22
+    result(again)
+
+
+def test_a_nan_in_validation_is_recorded_and_survived(training, tmp_path):
+    run = training.start(training.make_run(tmp_path / "run", ema=False))
+    task = run.trainer.task
+    evaluate_task = task.evaluate
+    task.evaluate = lambda model, batch: (
+        evaluate_task(model, batch) | {"loss": torch.tensor(float("nan"))}
+    )
+    run.trainer.fit()
+    _, found, _ = result(run)
+    assert {r["loss"] for r in found if r["split"] == "val"} == {None}
+    state = run.saver.load_newest().load_state()
+    assert math.isnan(state["metrics"]["loss/val"])
+
+
+def test_another_batch_size_begins_a_new_epoch(training, tmp_path):
+    """Typed on purpose: steps go on, none is doubled, and a budget in epochs holds."""
+    first = training.make_run(tmp_path / "run", ema=False)
+    first.trainer.after_update.append(StopAt(13).after_update)
+    training.start(first).trainer.fit()
+    result(first)
+    second = training.make_run(tmp_path / "run", ema=False)
+    trainer = second.trainer
+    trainer.train_loader = training.make_loader(60, 30, shuffle=True)  # 2 steps an epoch, not 5
+    trainer.plan = replace(
+        trainer.plan, num_steps=5 * 2, steps_per_epoch=2, in_epochs=True, eval_every=2
+    )
+    training.start(second)
+    assert trainer.epoch == 3  # two whole ones and a part, which counts as one
+    trainer.fit()
+    assert trainer.step == 13 + 2 * 2
+    assert trainer.epoch == 5
+    seen = [(r["step"], r["split"]) for r in rows(second)]
+    assert len(seen) == len(set(seen))
+    result(second)
+
+
+def test_a_signal_never_saves_what_the_guard_has_not_seen(training, tmp_path):
+    run = training.start(training.make_run(tmp_path / "run", ema=False))
+    trainer = run.trainer
+    trainer.update.guard = DeviceGuard(trainer.model, trainer.update.optimizer, skip=False)
+
+    def poison(trainer):
+        if trainer.step == 11:
+            trainer.update.guard.skipped.fill_(1.0)
+            trainer.stop("signal", 15)
+
+    trainer.after_update.append(poison)
+    with pytest.raises(NonFiniteError):
+        trainer.fit()
+    result(run)
+    assert run.saver.load_newest().step == 10
+
+
+def test_the_interval_that_an_evaluation_ends_is_logged(training, tmp_path):
+    run = training.start(training.make_run(tmp_path / "run", log_every=50, ema=False))
+    run.trainer.on_evaluate.append(lambda trainer, split, metrics: trainer.stop("enough"))
+    run.trainer.fit()
+    assert [(r["step"], r["split"]) for r in result(run)[1]] == [(5, "val"), (5, "train")]
+
+
+def test_a_shorter_log_than_the_checkpoint_says_is_not_made_longer(training, tmp_path):
+    straight(training, tmp_path / "run")
+    path = tmp_path / "run" / "metrics.jsonl"
+    path.write_bytes(path.read_bytes()[:50])
+    run = training.start(training.make_run(tmp_path / "run"))
+    run.trainer.close()
+    run.metrics_log.close()
+    assert len(path.read_bytes()) == 50
+
+
+@pytest.mark.parametrize(("before", "after"), [("SGD", "AdamW"), ("AdamW", "SGD")])
+def test_another_optimizer_starts_without_a_state(training, tmp_path, before, after):
+    makers = {
+        "SGD": lambda model: torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9),
+        "AdamW": lambda model: torch.optim.AdamW(model.parameters(), lr=0.01, fused=True),
+    }
+
+    def make(optimizer, num_steps):
+        run = training.make_run(tmp_path / "run", num_steps=num_steps, ema=False)
+        trainer = run.trainer
+        trainer.update = Update(
+            trainer.model,
+            makers[optimizer](trainer.model),
+            schedule=lambda progress: 1.0,
+            guard=HostGuard(trainer.model, torch.device("cpu"), skip=False),
+        )
+        return training.start(run)
+
+    run = make(before, 10)
+    run.trainer.fit()
+    result(run)
+    run = make(after, 15)
+    run.trainer.fit()
+    keys = run.trainer.update.state_dict()["state"].keys()
+    assert keys == ({"momentum_buffer"} if after == "SGD" else {"step", "exp_avg", "exp_avg_sq"})
+    result(run)
 
 
 def test_a_checkpoint_of_another_model_is_refused(training, tmp_path):

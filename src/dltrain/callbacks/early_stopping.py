@@ -24,8 +24,7 @@ class EarlyStopping(Callback):
     """
 
     def __init__(self, *, monitor: str, mode: str, patience: int, min_delta: float) -> None:
-        self.metric, _, self.split = monitor.rpartition("/")
-        if not self.metric or not self.split:
+        if not all(monitor.rpartition("/")):
             _refuse("monitor", monitor, "name a metric and its split, such as accuracy/val")
         if mode not in ("max", "min"):
             _refuse("mode", mode, "be max or min")
@@ -41,12 +40,9 @@ class EarlyStopping(Callback):
         self.num_stale = 0
 
     def on_evaluate(self, trainer: Trainer, split: str, metrics: dict[str, float]) -> None:
-        if split != self.split:
+        value = trainer.metrics.get(self.monitor)
+        if value is None:  # one of train, which has not been logged yet
             return
-        if self.metric not in metrics:
-            given = ", ".join(f"{name}/{split}" for name in metrics)
-            _refuse("monitor", self.monitor, f"be one of {given}")
-        value = metrics[self.metric]
         if self._is_better(value):
             self.best, self.num_stale = value, 0
             return

@@ -60,12 +60,12 @@ def logging_to(run_dir: Path) -> Iterator[Callable[[], None]]:
 def say_what_is_trained(
     config: dict[str, Any], choices: dict[str, Any], trainer: Any, data: Any
 ) -> None:
-    """Four lines: the data, the model, how, and how long."""
+    """Five lines: the data, the model, how, how long, and on what."""
     dataset, plan = data.dataset, trainer.plan
     sizes = " / ".join(f"{len(split.targets):,} {name}" for name, split in data.splits.items())
     shape = "×".join(map(str, dataset.image_shape))
     parameters = sum(p.numel() for p in trainer.model.parameters())
-    optimizer, settings = config["optimizer"], config["trainer"]
+    optimizer = config["optimizer"]
     rate = f"lr {optimizer['lr']}, " if "lr" in optimizer else ""
     say(
         "dataset",
@@ -84,7 +84,10 @@ def say_what_is_trained(
     from dltrain.engine.device import device_name
 
     threads = f", {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else ""
-    say("on", f"{device_name(trainer.device)}, {settings['precision']}{threads}")
+    place = trainer.train_loader.storage
+    stored = f"; the data is held on the {place} (loader.placement={config['loader']['placement']})"
+    shown = stored if trainer.device.type == "cuda" else ""
+    say("on", f"{device_name(trainer.device)}, {trainer.precision}{threads}{shown}")
 
 
 def say(what: str, text: str) -> None:

@@ -26,7 +26,7 @@ HIDDEN_GROUPS = ("hydra",)
 
 def main(argv: list[str]) -> int:
     """Returns the exit code; raises UserError for a group that does not exist."""
-    if argv and argv[0] in ("-h", "--help"):
+    if "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return 0
     folders, names = parse(argv)

@@ -15,7 +15,7 @@ from dltrain.commands import console
 from dltrain.commands.run import Job, Result, Run
 from dltrain.commands.signals import Signals
 from dltrain.config.check import select
-from dltrain.errors import NO_PERMISSION, NO_SPACE, DltrainError, UserError
+from dltrain.errors import NO_PERMISSION, NO_SPACE, DltrainError, NonFiniteError, UserError
 
 log = logging.getLogger("dltrain")
 
@@ -27,11 +27,12 @@ def run_job(job: Job, signals: Signals) -> Result:
         going_on = decide_to_go_on(job, run_dir)
         if going_on and (result := already_finished(job, run_dir)):
             return result
-        check_weights_exist(job.config)
+        if not going_on:
+            check_weights_exist(job.config)
         with storage_errors():
             data = read_data(job.config, job.allowed, console.download_progress())
         threads = job.config["trainer"]["threads"]
-        if going_on:  # with other threads, sums have other roundings
+        if going_on and threads == "auto":  # with other threads, sums have other roundings
             threads = runs.read_json(run_dir / runs.RECORD).get("threads", threads)
         with console.logging_to(run_dir) as open_log, storage_errors():
             run = Run(job, run_dir, data, threads)
@@ -44,7 +45,9 @@ def run_job(job: Job, signals: Signals) -> Result:
             open_log()
             signals.on_stop = lambda number: run.trainer.stop("signal", number)
             with recorded_failures(run):
-                return run.train(signals)
+                run.show_first_batch()
+                run.trainer.fit()
+                return run.conclude(signals)
 
 
 @contextmanager
@@ -52,14 +55,17 @@ def recorded_failures(run: Run) -> Iterator[None]:
     """A run that fails says so in its summary; the traceback of a fault goes to `train.log`."""
     try:
         yield
-    except BaseException as error:
+    except BaseException as caught:
+        with suppress(Exception):  # a second failure must not hide the first
+            run.trainer.close()
+        error = run.describe_nonfinite(caught) if isinstance(caught, NonFiniteError) else caught
         expected = isinstance(error, DltrainError) or is_storage_error(error)
         log.debug("%s", error if expected else traceback.format_exc())
         with suppress(OSError):
             run.save_summary("failed")
             run.close("failed")
         if expected or not isinstance(error, Exception):
-            raise
+            raise error from caught.__cause__
         last = traceback.format_exception_only(error)[-1].strip()
         raise DltrainError(f"{last}\nthe traceback is in {run.dir / runs.LOG}") from error
 
@@ -133,9 +139,10 @@ def already_finished(job: Job, run_dir: Path) -> Result | None:
     same = all(select(old, key) == select(job.config, key) for key in keys)
     if summary.get("status") != "completed" or not same:
         return None
+    typed = "" if old == job.config else "; what was typed changes nothing without a larger budget"
     print(
-        f"{run_dir} is completed ({summary['step']} steps); "
-        "give it a larger budget to go on, such as trainer.max_epochs=..."
+        f"{run_dir} is completed ({summary['step']} steps){typed}: "
+        "to go on, give it one, such as trainer.max_epochs=..."
     )
     return Result(0, (summary.get("best") or {}).get("value"), run_dir)
 

@@ -16,7 +16,7 @@ from typing import Any
 PACKAGES = ("dltrain", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "safetensors")
 
 
-def record(config: dict[str, Any], choices: dict[str, Any], device: str) -> dict[str, Any]:
+def record(config: dict[str, Any], choices: dict[str, Any], precision: str) -> dict[str, Any]:
     """Everything that a reader needs to know how this run came to be."""
     import torch
 
@@ -24,7 +24,7 @@ def record(config: dict[str, Any], choices: dict[str, Any], device: str) -> dict
         "command": shlex.join(["dltrain", *sys.argv[1:]]),
         "start": datetime.now().astimezone().isoformat(timespec="seconds"),
         "seed": config["seed"],
-        "device": device,
+        "precision": precision,
         "threads": torch.get_num_threads(),
         "choices": choices,
         "config_digest": config_digest(config),

@@ -37,7 +37,7 @@ What is typed replaces what the run's config.yaml says; a group choice replaces 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code; raises DltrainError for what the user can mend."""
-    if not argv or argv[0] in ("-h", "--help"):
+    if not argv or "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return 0
     signals = Signals()

@@ -60,24 +60,27 @@ class Run:
             monitor=checkpoint["monitor"],
             mode=checkpoint["mode"],
             config_digest=provenance.config_digest(job.config),
+            sync_logs=self.metrics_log.sync,
         )
         device = choose_device(job.config["trainer"]["device"])
         loaders = {
             split: make_loader(job.config, data, split, device, job.allowed)
             for split in ("train", "val")
         }
+        # A run that goes on has its weights: those that it began with may be gone
+        going_on = bool(list(self.saver.folder.glob("step-*")))
+        config = job.config | {"init_from": None} if going_on else job.config
         self.trainer = build.make_trainer(
-            job.config,
+            config,
             loaders,
             device,
             recorder=self.recorder,
             saver=self.saver,
             threads=threads,
+            run_dir=run_dir,
             allowed=job.allowed,
         )
-        self.trainer.run_dir = run_dir
         self.recorder.observers.append(self.after_row)
-        self.samples_before = 0
 
     # ------------------------------------------------------------------ start
 
@@ -86,7 +89,6 @@ class Run:
         checkpoint = self.saver.load_newest()
         self.trainer.prepare(checkpoint)
         state = checkpoint.load_state()["recorder"] if checkpoint else None
-        self.samples_before = self.trainer.num_samples
         self.write_record()
         self.saver.clear_leftovers()
         self.metrics_log.open(state["offset"] if state else 0)
@@ -107,10 +109,13 @@ class Run:
             runs.write_text(hydra_dir / name, text)
         text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
         runs.write_text(self.dir / runs.CONFIG, text)
-        device = device_name(self.trainer.device)
-        runs.write_json(
-            self.dir / runs.RECORD, provenance.record(self.config, self.job.choices, device)
-        )
+        record = provenance.record(self.config, self.job.choices, self.trainer.precision)
+        record["device"] = device_name(self.trainer.device)
+        first = runs.read_json(self.dir / runs.RECORD)
+        if first:  # what made the run stays; beside it, what went on with it
+            again = [*first.get("resumed", []), record]
+            record = first | {"resumed": again} | {k: record[k] for k in ("threads", "choices")}
+        runs.write_json(self.dir / runs.RECORD, record)
         self.save_summary("running")
 
     def after_row(self, trainer: Any, row: dict[str, Any]) -> None:
@@ -126,8 +131,10 @@ class Run:
 
     def show_first_batch(self) -> None:
         """The batch as the network sees it; only once, and only where it is made of pictures."""
+        if self.trainer.step > 0:
+            return
         batch = next(self.trainer.train_loader.epoch(0))
-        if self.trainer.step > 0 or batch.inputs.dim() != 4 or batch.inputs.shape[1] not in (1, 3):
+        if batch.inputs.dim() != 4 or batch.inputs.shape[1] not in (1, 3):
             return
         dataset = self.data.dataset
         pixels = batch.inputs[:64].float().cpu().permute(0, 2, 3, 1).numpy()  # [N, H, W, C]
@@ -139,26 +146,22 @@ class Run:
 
     # ------------------------------------------------------------------ training and the end
 
-    def train(self, signals: Signals) -> Result:
-        """Trains, tests the final weights once, and leaves the run's results behind."""
-        self.show_first_batch()
-        try:
-            self.trainer.fit()
-            if not signals.received:
-                self.finish(signals)
-        except NonFiniteError as error:
-            raise NonFiniteError(self.describe_nonfinite(error)) from error
-        finally:
-            self.trainer.close()
+    def conclude(self, signals: Signals) -> Result:
+        """After training: tests the final weights once, and leaves the run's results behind."""
+        if not signals.received:
+            self.test(signals)
+        self.trainer.close()
         if signals.received:
             return self.interrupted(signals)
         self.save_summary("completed")
         self.close("completed")
+        if self.trainer.should_stop:
+            log.info("ended by %s", self.trainer.should_stop)
         rows = {name: self.recorder.last.get(name, {}) for name in ("train", "val", "test")}
         console.say_results(self.dir, self.summary.data, rows)
         return self.result(0)
 
-    def finish(self, signals: Signals) -> None:
+    def test(self, signals: Signals) -> None:
         """Tests the best weights (or the last) once, and writes them where any tool finds them."""
         from dltrain.engine.checkpoint import find_best, open_checkpoint, write_tensors
         from dltrain.engine.evaluate import EvaluationAbandonedError, evaluate
@@ -178,17 +181,18 @@ class Run:
             )
         except EvaluationAbandonedError:
             return
-        self.recorder.row(trainer, "test", metrics)
+        if metrics:
+            self.recorder.row(trainer, "test", metrics)
         temporary = self.dir / f".{runs.WEIGHTS}.tmp"
         write_tensors(temporary, trainer.eval_model.state_dict())
         temporary.replace(self.dir / runs.WEIGHTS)
 
-    def describe_nonfinite(self, error: NonFiniteError) -> str:
+    def describe_nonfinite(self, error: NonFiniteError) -> NonFiniteError:
         trainer, last = self.trainer, self.saver.last_saved
         saved = (
             f"the last good checkpoint is that of step {last}" if last else "nothing was saved yet"
         )
-        return (
+        return NonFiniteError(
             f"step {trainer.step + 1}: {error}; lr {trainer.update.lr:g}; {saved}\n"
             "try a smaller optimizer.lr, trainer.max_grad_norm=1, or trainer.on_nonfinite=skip"
         )
@@ -215,7 +219,6 @@ class Run:
     def save_summary(self, status: str) -> None:
         trainer = self.trainer
         seconds = trainer.clock.total_training
-        samples = trainer.num_samples - self.samples_before
         self.summary.save(
             status=status,
             step=trainer.step,
@@ -228,6 +231,6 @@ class Run:
             },
             test=self.recorder.last.get("test"),
             wall_time_sec=round(trainer.clock.elapsed(), 3),
-            samples_per_sec=round(samples / seconds, 1) if seconds else None,
+            samples_per_sec=round(trainer.num_samples / seconds, 1) if seconds else None,
             num_parameters=sum(p.numel() for p in trainer.model.parameters()),
         )

@@ -1,6 +1,7 @@
 """argv's overrides -> a composed config, by Hydra, with errors that say what to do.
 
-The only file that touches Hydra's internals, and the only one that names its version.
+Beside commands/train.py, which needs Hydra's own argument parser, the only file that touches its
+internals, and the only one that names its version.
 """
 
 from __future__ import annotations

@@ -75,6 +75,7 @@ class ResidentLoader:
         assert 0 <= rank < world_size, (rank, world_size)
         assert storage in ("device", "host"), storage
         self.batch_size = batch_size
+        self.storage = storage
         self.device = torch.device(device)
         #: samples of one epoch over all ranks
         self.num_samples = len(inputs) - (len(inputs) % batch_size if drop_last else 0)

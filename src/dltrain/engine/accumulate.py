@@ -19,11 +19,14 @@ class Accumulate:
 
     def __init__(self, num_pieces: int) -> None:
         self.num_pieces = num_pieces
+        self.shares: dict[tuple[int, int], Tensor] = {}  # on the device: made once, not each time
 
     def __call__(self, batch: Any) -> Iterator[tuple[Any, Tensor]]:
         columns = [column.tensor_split(self.num_pieces) for column in batch]
         for piece in zip(*columns, strict=True):
             size = len(piece[0])
             if size:  # a last short batch may have fewer samples than there are pieces
-                share = torch.tensor(size / len(batch[0]), device=piece[0].device)
-                yield type(batch)(*piece), share
+                sizes = (size, len(batch[0]))
+                if sizes not in self.shares:
+                    self.shares[sizes] = torch.tensor(size / sizes[1], device=piece[0].device)
+                yield type(batch)(*piece), self.shares[sizes]

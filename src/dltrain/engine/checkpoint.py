@@ -257,6 +257,8 @@ def split(
     if isinstance(state, list | tuple):
         return [split(v, f"{name}.{i}", found)[0] for i, v in enumerate(state)], found
     assert state is None or isinstance(state, bool | int | float | str), f"{name}: {type(state)}"
+    if isinstance(state, float) and not math.isfinite(state):
+        return {"$float": str(state)}, found  # JSON has no NaN
     return state, found
 
 
@@ -265,6 +267,8 @@ def join(tree: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(tree, dict):
         if set(tree) == {"$tensor"}:
             return tensors[tree["$tensor"]]
+        if set(tree) == {"$float"}:
+            return float(tree["$float"])
         return {key: join(value, tensors) for key, value in tree.items()}
     return [join(value, tensors) for value in tree] if isinstance(tree, list) else tree
 

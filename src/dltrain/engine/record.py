@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -45,7 +44,7 @@ class Recorder:
         self.last[split] = metrics
         row = {"step": trainer.step, "epoch": trainer.epoch, "split": split, "time": now}
         values = metrics | extra
-        self.metrics_log.append(row | {name: finite_or_none(v) for name, v in values.items()})
+        self.metrics_log.append(row | values)
         scalars = {f"{name}/{split}": value for name, value in metrics.items()}
         scalars |= {PLAIN_NAMES[name]: value for name, value in extra.items()}
         for logger in self.loggers.values():
@@ -70,8 +69,3 @@ class Recorder:
             "last": self.last,
             "loggers": {name: logger.state_dict() for name, logger in self.loggers.items()},
         }
-
-
-def finite_or_none(value: float) -> float | None:
-    """JSON has no NaN; null is what readers take for a missing number."""
-    return value if math.isfinite(value) else None

@@ -6,6 +6,7 @@ import logging
 import math
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,18 @@ class Saver:
     """
 
     def __init__(
-        self, folder: Path, *, keep: int, monitor: str, mode: str, config_digest: str
+        self,
+        folder: Path,
+        *,
+        keep: int,
+        monitor: str,
+        mode: str,
+        config_digest: str,
+        sync_logs: Callable[[], None] = lambda: None,
     ) -> None:
         self.folder, self.keep, self.monitor, self.mode = folder, keep, monitor, mode
         self.config_digest = config_digest
+        self.sync_logs = sync_logs  # a checkpoint names how long they are: they come first
         self.best: dict[str, Any] | None = None  # {"step": int, "value": float}
         self.last_saved: int | None = None
         self.writer: threading.Thread | None = None
@@ -68,6 +77,7 @@ class Saver:
 
     def write(self, step: int, copy: dict[str, Any]) -> None:
         try:
+            self.sync_logs()
             write_checkpoint(self.folder, step, config_digest=self.config_digest, **copy)
             self.remove_old()
         except BaseException as error:

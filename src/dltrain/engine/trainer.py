@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +17,13 @@ from dltrain.engine.callback import Callback, overriding
 from dltrain.engine.checkpoint import Checkpoint
 from dltrain.engine.clock import Clock
 from dltrain.engine.evaluate import EvaluationAbandonedError, evaluate
+from dltrain.engine.plan import Plan
 from dltrain.engine.record import Recorder
 from dltrain.engine.saver import Saver
 from dltrain.engine.seeding import random_state, set_random_state
 from dltrain.engine.sums import Task, TrainSums
 from dltrain.engine.update import Update
 from dltrain.errors import UserError
-
-
-@dataclass(frozen=True)
-class Plan:
-    """When things happen, in optimizer steps, and when the run is over."""
-
-    num_steps: int | None  # None: only time ends the run
-    max_time_sec: float
-    log_every: int
-    eval_every: int
-    save_every: int
-    steps_per_epoch: int
 
 
 class Trainer:
@@ -52,6 +43,8 @@ class Trainer:
         callbacks: dict[str, Callback],
         autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
         accumulate: int = 1,
+        precision: str = "fp32",
+        run_dir: Path | None = None,
     ) -> None:
         self.model = self.eval_model = model
         self.task, self.update, self.plan = task, update, plan
@@ -61,8 +54,10 @@ class Trainer:
         self.micro_batches = Accumulate(accumulate) if accumulate > 1 else whole_batch
         self.sums = TrainSums(task)
         self.device = next(model.parameters()).device
-        self.run_dir: Path | None = None
-        self.step = self.next_pause = 0
+        self.precision, self.run_dir = precision, run_dir  # for those who show or write
+        self.is_closed = False
+        self.step = self.next_pause = self.num_samples = 0
+        self.origin = (0, 0)  # a step at which an epoch began; later ones have the same length
         self.should_stop = ""  # the reason, once there is one
         self.signal: int | None = None
         self.done = {"log": 0, "evaluate": 0}  # the last step at which each was done
@@ -79,7 +74,7 @@ class Trainer:
         """Trains from where it is until the budget is spent or somebody asks to stop."""
         self.start()
         batches = self.batches()
-        while self.step != self.plan.num_steps and not self.should_stop:
+        while self.step < self.last_step and not self.should_stop:
             self.train_step(next(batches))
             self.step += 1
             self.after_step()
@@ -98,34 +93,36 @@ class Trainer:
         """What has to follow every step; all else waits for the next pause."""
         for callback in self.after_update:
             callback(self)
-        if self.step >= self.next_pause or self.clock.is_over():
+        if self.step >= self.next_pause or self.step >= self.last_step or self.clock.is_over():
             self.pause()
 
     def batches(self) -> Iterator[Any]:
         """Batches without end, from where the run is: skipping costs nothing, nothing is read."""
-        epoch, start = divmod(self.step, self.steps_per_epoch)
-        while True:
+        start = (self.step - self.origin[0]) % self.steps_per_epoch
+        for epoch in count(self.epoch):
             yield from self.train_loader.epoch(epoch, start)
-            epoch, start = epoch + 1, 0
+            start = 0
 
     # ------------------------------------------------------------------ what is due now and then
 
     def pause(self) -> None:
         """Logging, evaluation, and the checkpoint last, so that it holds both."""
+        self.update.guard.check()  # where the host waits for the device anyway
         self.clock.stop()
-        self.update.guard.check()
         if self.clock.is_over():
             self.stop("max_time")
         if self.is_time("log", self.plan.log_every):
             self.log()
         improved = self.is_time("evaluate", self.plan.eval_every) and self.evaluate()
+        if self.is_time("log", self.plan.log_every):
+            self.log()  # the evaluation has ended the run
         if improved or self.is_last() or self.step % self.plan.save_every == 0:
             self.save()
         self.next_pause = self.step_of_next_pause()
         self.clock.start()
 
     def is_last(self) -> bool:
-        return self.step == self.plan.num_steps or bool(self.should_stop)
+        return self.step >= self.last_step or bool(self.should_stop)
 
     def is_time(self, what: str, every: int) -> bool:
         """Every so many steps and at the last, but never twice, nor when a signal hurries us."""
@@ -135,12 +132,12 @@ class Trainer:
     def step_of_next_pause(self) -> int:
         plan = self.plan
         everys = (plan.log_every, plan.eval_every, plan.save_every)
-        due = min(self.step - self.step % every + every for every in everys)
-        return due if plan.num_steps is None else min(due, plan.num_steps)
+        return min(self.step - self.step % every + every for every in everys)
 
     def log(self) -> None:
         self.done["log"] = self.step
         samples = self.sums.num_samples + sum(self.sums.counts)
+        self.num_samples += samples
         extra = {"lr": self.update.lr, "samples_per_sec": samples / self.clock.lap()}
         if self.update.grad_norm is not None:
             extra["grad_norm"] = self.update.grad_norm.item()  # beside the wait of `read`, free
@@ -168,7 +165,10 @@ class Trainer:
         return improved
 
     def save(self) -> None:
-        self.saver.save(self.step, self.model.state_dict(), self.state_dict(), self.metrics)
+        """Weights that were not evaluated have no metrics, and are never taken for the best."""
+        self.update.guard.check()
+        metrics = self.metrics if self.done["evaluate"] == self.step else {}
+        self.saver.save(self.step, self.model.state_dict(), self.state_dict(), metrics)
 
     # ------------------------------------------------------------------ start and end
 
@@ -197,7 +197,10 @@ class Trainer:
         self.clock.stop()
 
     def close(self) -> None:
-        """Whatever happened: ends the callbacks, and leaves no write unfinished."""
+        """Whatever happened: ends the callbacks, and leaves no write unfinished; once."""
+        if self.is_closed:
+            return
+        self.is_closed = True
         for callback in overriding(list(self.callbacks.values()), "on_fit_end"):
             callback(self)
         self.saver.wait()
@@ -214,6 +217,7 @@ class Trainer:
         return {
             "step": self.step,
             "steps_per_epoch": self.steps_per_epoch,
+            "origin": list(self.origin),
             "elapsed_sec": self.clock.elapsed(),
             "done": dict(self.done),
             "metrics": self.metrics,
@@ -240,9 +244,18 @@ class Trainer:
         self.recorder.last = state["recorder"]["last"]
         self.load_callbacks(state)
         set_random_state(state["random"])
-        if state["steps_per_epoch"] != self.steps_per_epoch:
-            # Another batch size, typed on purpose: whole epochs stay whole, a part starts again
-            self.step = self.step // state["steps_per_epoch"] * self.steps_per_epoch
+        self.restore_position(state)
+
+    def restore_position(self, state: dict[str, Any]) -> None:
+        """Where in which epoch. With another batch size, typed on purpose, a new epoch begins."""
+        step, epoch = state["origin"]
+        length = state["steps_per_epoch"]
+        if length != self.steps_per_epoch:
+            step, epoch = self.step, epoch + math.ceil((self.step - step) / length)
+        self.origin = (step, epoch)
+        if self.plan.in_epochs and self.plan.num_steps is not None:
+            shift = step - epoch * self.steps_per_epoch
+            self.plan = replace(self.plan, num_steps=self.plan.num_steps + shift)
 
     def load_callbacks(self, state: dict[str, Any]) -> None:
         for name, callback in self.callbacks.items():
@@ -261,13 +274,11 @@ class Trainer:
     @property
     def epoch(self) -> int:
         """Completed epochs."""
-        return self.step // self.steps_per_epoch
+        return self.origin[1] + (self.step - self.origin[0]) // self.steps_per_epoch
 
     @property
-    def num_samples(self) -> int:
-        """How many samples the steps so far have seen."""
-        epochs, steps = divmod(self.step, self.steps_per_epoch)
-        return epochs * self.train_loader.num_samples + steps * self.train_loader.batch_size
+    def last_step(self) -> float:
+        return math.inf if self.plan.num_steps is None else self.plan.num_steps
 
     @property
     def num_steps(self) -> int | None:
@@ -282,4 +293,4 @@ class Trainer:
         """The part of the budget that is spent, in [0, 1]: what schedules are a function of."""
         if self.plan.num_steps is None:
             return min(1.0, self.clock.elapsed() / self.plan.max_time_sec)
-        return self.step / self.plan.num_steps
+        return min(1.0, self.step / self.plan.num_steps)

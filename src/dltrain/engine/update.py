@@ -67,6 +67,7 @@ class Update:
             for key, value in values.items():
                 state.setdefault(key, {})[self.names[param]] = value
         return {
+            "optimizer": type(self.optimizer).__name__,
             "state": state,
             "groups": self.own_numbers(),
             "guard": self.guard.state_dict(),
@@ -82,6 +83,11 @@ class Update:
         ]
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Takes back `state_dict()`; of another optimizer, typed on purpose, there is no state."""
+        self.grad_norm = state["grad_norm"]
+        self.guard.load_state_dict(state["guard"])
+        if state["optimizer"] != type(self.optimizer).__name__:
+            return
         by_name = {name: param for param, name in self.names.items()}
         group_of = {p: group for group in self.optimizer.param_groups for p in group["params"]}
         for key, values in state["state"].items():
@@ -91,8 +97,6 @@ class Update:
         numbers = zip(self.optimizer.param_groups, state["groups"], state["lrs"], strict=True)
         for group, own, lr in numbers:
             group.update(own, lr=lr)  # of the last step, for the row that may yet be logged
-        self.grad_norm = state["grad_norm"]
-        self.guard.load_state_dict(state["guard"])
 
 
 class ScaledUpdate(Update):
@@ -100,12 +104,15 @@ class ScaledUpdate(Update):
 
     guard: ScalerGuard
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.step = lambda: self.guard.scaler.step(self.optimizer)
+
     def backward(self, loss: Tensor, share: Tensor | None = None) -> None:
         self.losses.append(loss.detach())
         self.guard.scaler.scale(loss).backward(share)
 
     def __call__(self, progress: float) -> None:
-        self.step = lambda: self.guard.scaler.step(self.optimizer)
         super().__call__(progress)
         self.guard.scaler.update()
 

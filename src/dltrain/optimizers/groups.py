@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 
-def parameter_groups(model: nn.Module, *, decay_norm_and_bias: bool) -> list[dict[str, Any]]:
+def parameter_groups(model: nn.Module, *, decay_norm_and_bias: bool = True) -> list[dict[str, Any]]:
     """The trainable parameters of `model` as the groups that a torch optimizer takes first.
 
     Everything in one group, or with `decay_norm_and_bias` false in two, of which the second has no

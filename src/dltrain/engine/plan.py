@@ -1,0 +1,18 @@
+"""When things happen in a run, and when it is over."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything in optimizer steps."""
+
+    num_steps: int | None  # None: only time ends the run
+    max_time_sec: float
+    log_every: int
+    eval_every: int
+    save_every: int
+    steps_per_epoch: int
+    in_epochs: bool = False  # num_steps is a number of epochs times steps_per_epoch
