@@ -238,7 +238,12 @@ def make_trainer(
     plan = make_plan(config, len(loaders["train"]))
     model = make_model(config, device, allowed)
     if threads == "auto" and device.type == "cpu":
-        set_suitable_threads(model, next(loaders["train"].epoch(0)), trainer["accumulate"])
+        batch = next(loaders["train"].epoch(0))
+        try:
+            set_suitable_threads(model, batch, trainer["accumulate"])
+        except (RuntimeError, IndexError) as error:
+            shape = list(batch.inputs.shape[1:])
+            raise UserError(f"model does not take samples of shape {shape}: {error}") from error
     if trainer["compile"]:
         model.compile()
     return Trainer(

@@ -42,6 +42,7 @@ def read_data(
     except ValueError as error:
         raise UserError(str(error)) from error
     splits = check_splits(splits, config["dataset"]["_target_"])
+    check_labels(splits["train"].targets, config["dataset"])
     limit = config["loader"]["limit_batches"]
     if limit is not None:
         splits = {name: limited(name, part, limit, config) for name, part in splits.items()}
@@ -63,6 +64,18 @@ def check_splits(splits: Any, target: str) -> dict[str, Any]:
             raise UserError(f"{target}: {name} has {len(inputs)} inputs and {len(targets)} targets")
         checked[name] = Arrays(inputs, targets)
     return checked
+
+
+def check_labels(targets: Any, facts: dict[str, Any]) -> None:
+    """Labels are in [0, num_classes), where the dataset says how many classes there are."""
+    num_classes = facts.get("num_classes")
+    if num_classes is None or targets.ndim != 1 or targets.dtype.kind not in "iu":
+        return
+    if len(targets) and not 0 <= targets.min() <= targets.max() < num_classes:
+        raise UserError(
+            f"the labels go from {targets.min()} to {targets.max()}; "
+            f"dataset.num_classes is {num_classes}, so they must go from 0 to {num_classes - 1}"
+        )
 
 
 def limited(name: str, split: Any, limit: int, config: dict[str, Any]) -> Any:

@@ -83,7 +83,8 @@ def say_what_is_trained(
 
     from dltrain.engine.device import device_name
 
-    threads = f", {torch.get_num_threads()} threads" if trainer.device.type == "cpu" else ""
+    count = torch.get_num_threads()
+    threads = f", {count} thread{'s' * (count > 1)}" if trainer.device.type == "cpu" else ""
     place = trainer.train_loader.storage
     stored = f"; the data is held on the {place} (loader.placement={config['loader']['placement']})"
     shown = stored if trainer.device.type == "cuda" else ""
@@ -94,8 +95,13 @@ def say(what: str, text: str) -> None:
     log.info("%-10s %s", what, text)
 
 
-def say_results(run_dir: Path, summary: dict[str, Any], rows: dict[str, dict[str, float]]) -> None:
-    """A small table of results, where the run is, and how to look at it."""
+def say_results(
+    run_dir: Path, summary: dict[str, Any], rows: dict[str, dict[str, float]], tested: str
+) -> None:
+    """A small table of results, where the run is, and how to look at it.
+
+    `train` and `val` are the newest rows; `tested` says which weights `test` is of.
+    """
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     log.info("")
     log.info(
@@ -113,6 +119,8 @@ def say_results(run_dir: Path, summary: dict[str, Any], rows: dict[str, dict[str
             show(best["monitor"], best["value"]),
             f"{best['step']:,}",
         )
+    if rows.get("test"):
+        log.info("tested     %s weights", tested)
     log.info("run        %s", run_dir)
     log.info("look       tensorboard --logdir %s", run_dir.parent)
 

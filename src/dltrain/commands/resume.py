@@ -123,6 +123,6 @@ def set_value(cfg: DictConfig, text: str, override: Any) -> None:
     except (OmegaConfBaseException, AttributeError, KeyError, TypeError) as error:
         known = composing.dotted_keys(OmegaConf.to_container(cfg))
         if key in known:
-            raise UserError(f"{key}: {type_error(error)}") from error
+            raise UserError(type_error(error)) from error
         near = did_you_mean(key, known)
         raise UserError(f"there is no config key `{key}`{'; ' + near if near else ''}") from error

@@ -81,6 +81,7 @@ class Run:
             allowed=job.allowed,
         )
         self.recorder.observers.append(self.after_row)
+        self.tested = "the last"
 
     # ------------------------------------------------------------------ start
 
@@ -89,6 +90,12 @@ class Run:
         checkpoint = self.saver.load_newest()
         self.trainer.prepare(checkpoint)
         state = checkpoint.load_state()["recorder"] if checkpoint else None
+        if checkpoint is not None:
+            log.info("%-10s from step %s of %s", "going on", f"{self.trainer.step:,}", self.dir)
+        elif runs.holds_run(self.dir):
+            log.info("%-10s %s: it has no checkpoint yet", "again", self.dir)
+        if self.trainer.step >= self.trainer.last_step:
+            log.info("nothing to train: the budget ends at step %s", f"{self.trainer.last_step:,}")
         self.write_record()
         self.saver.clear_leftovers()
         self.metrics_log.open(state["offset"] if state else 0)
@@ -158,7 +165,7 @@ class Run:
         if self.trainer.should_stop:
             log.info("ended by %s", self.trainer.should_stop)
         rows = {name: self.recorder.last.get(name, {}) for name in ("train", "val", "test")}
-        console.say_results(self.dir, self.summary.data, rows)
+        console.say_results(self.dir, self.summary.data, rows, self.tested)
         return self.result(0)
 
     def test(self, signals: Signals) -> None:
@@ -170,6 +177,7 @@ class Run:
         best = find_best(self.saver.folder, settings["monitor"], settings["mode"])
         if settings["final"] == "best" and best is not None:
             trainer.load_weights(open_checkpoint(best))
+            self.tested = f"the best (step {int(best.name[5:]):,})"
         loader = make_loader(self.config, self.data, "test", trainer.device)
         try:
             metrics = evaluate(
@@ -201,7 +209,8 @@ class Run:
         self.save_summary("interrupted")
         self.close("interrupted")
         log.info(
-            "\nstopped by a signal at step %s; saved. To go on:\n  dltrain resume %s%s",
+            "\nstopped by %s at step %s; saved. To go on:\n  dltrain resume %s%s",
+            signals.name,
             f"{self.trainer.step:,}",
             self.dir,
             "".join(f" --allow-target {name}" for name in self.job.allowed),

@@ -28,6 +28,11 @@ class Signals:
                 return  # not the main thread (a notebook's worker): whoever is there handles them
 
     @property
+    def name(self) -> str:
+        """As the shell's `kill -l` has it: SIGTERM."""
+        return "no signal" if self.received is None else signal.Signals(self.received).name
+
+    @property
     def exit_code(self) -> int:
         """130 for Ctrl-C, 143 for the others, 0 where no signal came."""
         if self.received is None:

@@ -33,7 +33,8 @@ def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dic
     composing.refuse_duplicates(overrides)
     swept = [o.key_or_group for o in parsed if o.is_sweep_override()]
     fixed = [text for text, o in zip(overrides, parsed, strict=True) if not o.is_sweep_override()]
-    cfg = composing.compose(fixed, **config)
+    # Before the jobs are composed: the values of a job must not reach ${hydra:...} in it
+    directory = resolve_dir(composing.compose(fixed, **config), "hydra.sweep.dir")
     for job in sample_jobs(overrides, parsed):
         check(composing.job_config(composing.compose(job, **config)), allowed=allowed)
     failed: list[str] = []
@@ -45,7 +46,6 @@ def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dic
         sys.argv = typed  # for run.json; Hydra has read what it was given instead
         return sweep_job(cfg, allowed, failed, signals)
 
-    directory = resolve_dir(cfg, "hydra.sweep.dir")
     label = "${run_label:${hydra.overrides.task},[" + ",".join(swept) + "]}"
     quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
     # .hydra/ is written by us, once the directory is known to hold no other run

@@ -14,6 +14,7 @@ import pkgutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
+from pathlib import Path
 
 from dltrain.config.bindings import (
     Binding,
@@ -81,6 +82,8 @@ def locate(target: str) -> Definition:
     if top is None:
         near = did_you_mean(first, (module.name for module in pkgutil.iter_modules()))
         cure = near or "install it, or start from the folder that holds it"
+        if Path(f"{first}.py").exists() or Path(first).is_dir():
+            cure = f"to trust the one in this folder, add --allow-target {first}"
         raise TargetError(f"`{target}`: there is no module `{first}`; {cure}")
     found = _descend(top, rest, target)
     if isinstance(found, Module):

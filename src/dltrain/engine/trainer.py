@@ -236,7 +236,11 @@ class Trainer:
             self.model.load_state_dict(checkpoint.load_model())
             self.update.load_state_dict(state["update"])
         except (RuntimeError, KeyError, ValueError) as error:
-            raise UserError(f"{checkpoint.path.name} does not fit this config: {error}") from error
+            reason = str(error).splitlines()[0].strip().rstrip(":")
+            raise UserError(
+                f"{checkpoint.path.name} does not fit this config: {reason}\n"
+                "a run goes on with its own model; for another one start a new run"
+            ) from error
         self.step, self.done, self.metrics = state["step"], state["done"], state["metrics"]
         self.saver.best = state["best"]
         self.clock.before = state["elapsed_sec"]
