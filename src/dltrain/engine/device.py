@@ -92,7 +92,7 @@ def set_suitable_threads(model: nn.Module, batch: Any, accumulate: int) -> None:
             hook.remove()
     num_samples = len(batch.inputs) // accumulate
     per_step = 3 * multiply_adds * num_samples  # the backward pass costs two forward passes
-    busy = round(per_step / MULTIPLY_ADDS_A_THREAD)
+    busy = per_step // MULTIPLY_ADDS_A_THREAD
     torch.set_num_threads(max(1, min(MAX_THREADS, busy)))
 
 
