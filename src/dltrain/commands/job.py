@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +23,11 @@ log = logging.getLogger("dltrain")
 
 def run_job(job: Job, signals: Signals) -> Result:
     """Trains, tests, records. Raises DltrainError for any end but completion or a signal."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError(
+            "several processes were started (torchrun), and this version trains in one\n"
+            "start dltrain itself, on the device that you want: trainer.device=cuda:1"
+        )
     with runs.Claim(job.run_dir, fresh=job.named_by_us) as claim:
         run_dir = claim.path
         going_on = decide_to_go_on(job, run_dir)
