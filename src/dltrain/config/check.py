@@ -40,6 +40,7 @@ def check(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
         config: Any = OmegaConf.to_container(typed, resolve=True)
     except (OmegaConfBaseException, RecursionError) as error:
         raise UserError(explain_resolution_error(error)) from error
+    refuse_escaped(config)
     problems = [*range_problems(config), *structure_problems(config)]
     problems += target_problems(config, allowed) if not problems else []
     if problems:
@@ -68,6 +69,21 @@ def without_unknown(cfg: DictConfig) -> DictConfig:
                     f"there is no config key `{where}`; {near or 'one of ' + ', '.join(known)}"
                 )
     return cfg
+
+
+def refuse_escaped(node: Any, key: str = "") -> None:
+    """After resolving there are none, unless one was escaped: building would resolve it then.
+
+    With `${oc.create:...}` it could make a `_target_` that nobody has checked.
+    """
+    if isinstance(node, dict):
+        for name, value in node.items():
+            refuse_escaped(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            refuse_escaped(value, f"{key}.{index}")
+    elif isinstance(node, str) and "${" in node:
+        raise UserError(f"{key} is {node!r} after resolving; a value must not hold ${{")
 
 
 def range_problems(config: dict[str, Any]) -> Iterator[str]:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Sequence
 from functools import partial
-from types import FunctionType, MethodType
 
 from dltrain.config.bindings import TargetError
 from dltrain.config.sources import locate
 
-# Classes and functions of the rooms that hold parts. Not those that run the program: a config that
-# calls dltrain.cli could hand itself every permission.
+# Classes of the rooms that hold parts. Not functions, some of which download or write, nor what
+# runs the program: a config that calls dltrain.cli could hand itself every permission.
 PARTS = tuple(
     f"dltrain.{room}"
     for room in (
@@ -38,9 +37,7 @@ def check_target(target: str, allowed: Sequence[str] = ()) -> None:
     """
     definition = locate(target)
     node = definition.node
-    if not _is_allowed(
-        definition.module.name, node is not None, isinstance(node, ast.ClassDef), allowed
-    ):
+    if not _is_allowed(definition.module.name, isinstance(node, ast.ClassDef), allowed):
         raise _refusal(target, definition.module.name, definition.qualname)
 
 
@@ -50,23 +47,20 @@ def check_object(obj: object, allowed: Sequence[str] = ()) -> None:
         obj = obj.func
     module = getattr(obj, "__module__", None) or type(obj).__module__
     qualname = getattr(obj, "__qualname__", None) or type(obj).__qualname__
-    is_definition = isinstance(obj, type | FunctionType | MethodType)
-    if not _is_allowed(module, is_definition, isinstance(obj, type), allowed):
+    if not _is_allowed(module, isinstance(obj, type), allowed):
         raise _refusal(f"{module}.{qualname}", module, qualname)
 
 
-def _is_allowed(module: str, is_definition: bool, is_class: bool, allowed: Sequence[str]) -> bool:
-    """`is_definition`: a class or function, not something that was made or cannot be read."""
-    if _is_within(module, PARTS):
-        return is_definition
-    return _is_within(module, allowed) or (is_class and _is_within(module, CLASSES))
+def _is_allowed(module: str, is_class: bool, allowed: Sequence[str]) -> bool:
+    ours = is_class and _is_within(module, (*PARTS, *CLASSES))
+    return ours or _is_within(module, allowed)
 
 
 def _refusal(target: str, module: str, qualname: str) -> TargetError:
     place = f"{module}.{qualname}"
     alias = f" ({place})" if place != target else ""
     return TargetError(
-        f"`{target}`{alias} is not allowed as a _target_: parts of dltrain are, and classes of "
+        f"`{target}`{alias} is not allowed as a _target_: classes of dltrain are, and of "
         f"{', '.join(CLASSES)}; if you trust its code, add --allow-target {module.split('.')[0]}"
     )
 
