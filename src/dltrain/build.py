@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from dltrain.config.check import target_nodes
 from dltrain.config.durations import EPOCHS, PERCENT, SECONDS, STEPS, Duration, parse_duration
+from dltrain.config.monitors import check_monitors
 from dltrain.config.signatures import TargetError
 from dltrain.config.targets import check_object
 from dltrain.errors import UserError
@@ -234,7 +235,7 @@ def make_trainer(
     precision = prepare(config, device, threads)
     task = make(config, "task", allowed=allowed)
     callbacks = make_all(config, "callbacks", allowed)
-    check_monitors(config, callbacks, loaders["val"], getattr(task, "metrics", None))
+    check_monitors(config, callbacks, loaders["val"].num_samples, getattr(task, "metrics", None))
     plan = make_plan(config, len(loaders["train"]))
     model = make_model(config, device, allowed)
     if threads == "auto" and device.type == "cpu":
@@ -277,28 +278,3 @@ def prepare(config: Config, device: torch.device, threads: int | str) -> str:
         threads=threads if isinstance(threads, int) else None,
     )
     return precision
-
-
-def check_monitors(
-    config: Config, callbacks: dict[str, Any], val_loader: Any, metrics: Any
-) -> None:
-    """Of the checkpoint, and of every callback that has one."""
-    check_monitor("checkpoint", config["checkpoint"]["monitor"], val_loader, metrics)
-    for name, callback in callbacks.items():
-        if hasattr(callback, "monitor"):
-            check_monitor(f"callbacks.{name}", callback.monitor, val_loader, metrics)
-
-
-def check_monitor(
-    key: str, monitor: str, val_loader: Any, metrics: dict[str, Sequence[str]] | None
-) -> None:
-    """A monitor names a metric that there will be. `metrics`: of a task that says so."""
-    name, _, split = monitor.partition("/")
-    if split == "val" and not val_loader.num_samples:
-        raise UserError(
-            f"{key}.monitor is {monitor}, but the dataset has no samples to validate on\n"
-            "add checkpoint.monitor=loss/train checkpoint.mode=min checkpoint.final=last"
-        )
-    if metrics is not None and name not in metrics.get(split, ()):
-        known = ", ".join(f"{each}/{part}" for part in metrics for each in metrics[part])
-        raise UserError(f"{key}.monitor is {monitor}; this task has {known}")

@@ -1,0 +1,33 @@
+"""Whether what is to be watched will be there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from dltrain.errors import UserError
+
+
+def check_monitors(
+    config: dict[str, Any], callbacks: dict[str, Any], num_val: int, metrics: Any
+) -> None:
+    """Of the checkpoint, and of every callback that has one."""
+    check_monitor("checkpoint", config["checkpoint"]["monitor"], num_val, metrics)
+    for name, callback in callbacks.items():
+        if hasattr(callback, "monitor"):
+            check_monitor(f"callbacks.{name}", callback.monitor, num_val, metrics)
+
+
+def check_monitor(
+    key: str, monitor: str, num_val: int, metrics: dict[str, Sequence[str]] | None
+) -> None:
+    """A monitor names a metric that there will be. `metrics`: of a task that says so."""
+    name, _, split = monitor.partition("/")
+    if split == "val" and not num_val:
+        raise UserError(
+            f"{key}.monitor is {monitor}, but the dataset has no samples to validate on\n"
+            "add checkpoint.monitor=loss/train checkpoint.mode=min checkpoint.final=last"
+        )
+    if metrics is not None and name not in metrics.get(split, ()):
+        known = ", ".join(f"{each}/{part}" for part in metrics for each in metrics[part])
+        raise UserError(f"{key}.monitor is {monitor}; this task has {known}")
