@@ -120,7 +120,7 @@ def say_results(
             f"{best['step']:,}",
         )
     if rows.get("test"):
-        log.info("tested     %s weights", tested)
+        log.info("tested     %s", tested)
     log.info("run        %s", run_dir)
     log.info("look       tensorboard --logdir %s", run_dir.parent)
 

@@ -81,7 +81,7 @@ class Run:
             allowed=job.allowed,
         )
         self.recorder.observers.append(self.after_row)
-        self.tested = "the last"
+        self.tested = "the last weights"
 
     # ------------------------------------------------------------------ start
 
@@ -177,7 +177,7 @@ class Run:
         best = find_best(self.saver.folder, settings["monitor"], settings["mode"])
         if settings["final"] == "best" and best is not None:
             trainer.load_weights(open_checkpoint(best))
-            self.tested = f"the best (step {int(best.name[5:]):,})"
+            self.tested = f"the best weights, of step {int(best.name[5:]):,}"
         loader = make_loader(self.config, self.data, "test", trainer.device)
         try:
             metrics = evaluate(
