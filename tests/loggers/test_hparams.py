@@ -15,7 +15,7 @@ CONFIG = {
         "num_val": 200,
     },
     "augmentation": {"flip": {"_target_": "dltrain.data.augment.Flip", "probability": 0.5}},
-    "model": {"hidden_sizes": [64, 32], "pretrained": "/home/me/w.pth", "bias": True},
+    "model": {"hidden_sizes": [64, 32], "pretrained": "weights/w.pth", "bias": True},
     "optimizer": {"_target_": "torch.optim.AdamW", "lr": 1e-3, "betas": [0.9, 0.999]},
     "trainer": {"max_grad_norm": None, "precision": "fp32", "limit": float("inf")},
     "callbacks": {"progress": {"line_every_sec": 2}, "ema": {"decay": 0.99}},
