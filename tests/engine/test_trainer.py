@@ -288,6 +288,20 @@ def test_a_signal_never_saves_what_the_guard_has_not_seen(training, tmp_path):
     assert run.saver.load_newest().step == 10
 
 
+def test_a_run_that_was_stopped_early_stays_so(training, tmp_path):
+    """Killed between its last checkpoint and its end, it does not train on when resumed."""
+    run = training.start(training.make_run(tmp_path / "run", ema=False))
+    run.trainer.on_evaluate.append(
+        lambda trainer, split, metrics: trainer.stop("enough") if trainer.step == 10 else None
+    )
+    run.trainer.fit()
+    expected = result(run)
+    again = training.start(training.make_run(tmp_path / "run", ema=False))
+    again.trainer.fit()
+    assert again.trainer.should_stop == "enough"
+    assert_same(result(again), expected)
+
+
 def test_the_interval_that_an_evaluation_ends_is_logged(training, tmp_path):
     run = training.start(training.make_run(tmp_path / "run", log_every=50, ema=False))
     run.trainer.on_evaluate.append(lambda trainer, split, metrics: trainer.stop("enough"))

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+# Reasons to stop. Those in PASSING end with the process; others, such as early stopping, do not.
+SIGNAL, MAX_TIME = "signal", "max_time"
+PASSING = (SIGNAL, MAX_TIME)
+
 
 @dataclass(frozen=True)
 class Plan:

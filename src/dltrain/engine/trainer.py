@@ -17,7 +17,7 @@ from dltrain.engine.callback import Callback, overriding
 from dltrain.engine.checkpoint import Checkpoint
 from dltrain.engine.clock import Clock
 from dltrain.engine.evaluate import EvaluationAbandonedError, evaluate
-from dltrain.engine.plan import Plan
+from dltrain.engine.plan import MAX_TIME, PASSING, Plan
 from dltrain.engine.record import Recorder
 from dltrain.engine.saver import Saver
 from dltrain.engine.seeding import random_state, set_random_state
@@ -110,12 +110,12 @@ class Trainer:
         self.update.guard.check()  # where the host waits for the device anyway
         self.clock.stop()
         if self.clock.is_over():
-            self.stop("max_time")
+            self.stop(MAX_TIME)
         if self.is_time("log", self.plan.log_every):
             self.log()
         improved = self.is_time("evaluate", self.plan.eval_every) and self.evaluate()
-        if self.is_time("log", self.plan.log_every):
-            self.log()  # the evaluation has ended the run
+        if self.is_time("log", self.plan.log_every):  # the evaluation has ended the run
+            self.log()
         if improved or self.is_last() or self.step % self.plan.save_every == 0:
             self.save()
         self.next_pause = self.step_of_next_pause()
@@ -220,6 +220,7 @@ class Trainer:
             "origin": list(self.origin),
             "elapsed_sec": self.clock.elapsed(),
             "done": dict(self.done),
+            "stopped": "" if self.should_stop in PASSING else self.should_stop,
             "metrics": self.metrics,
             "best": self.saver.best,
             "sums": self.sums.state_dict(),
@@ -242,7 +243,7 @@ class Trainer:
                 "a run goes on with its own model; for another one start a new run"
             ) from error
         self.step, self.done, self.metrics = state["step"], state["done"], state["metrics"]
-        self.saver.best = state["best"]
+        self.saver.best, self.should_stop = state["best"], state["stopped"]
         self.clock.before = state["elapsed_sec"]
         self.sums.load_state_dict(state["sums"], self.device)
         self.recorder.last = state["recorder"]["last"]
@@ -276,8 +277,7 @@ class Trainer:
         return len(self.train_loader)
 
     @property
-    def epoch(self) -> int:
-        """Completed epochs."""
+    def epoch(self) -> int:  # completed ones
         return self.origin[1] + (self.step - self.origin[0]) // self.steps_per_epoch
 
     @property
@@ -294,7 +294,7 @@ class Trainer:
 
     @property
     def progress(self) -> float:
-        """The part of the budget that is spent, in [0, 1]: what schedules are a function of."""
+        """The part of the budget that is spent, in [0, 1]."""
         if self.plan.num_steps is None:
             return min(1.0, self.clock.elapsed() / self.plan.max_time_sec)
         return min(1.0, self.step / self.plan.num_steps)
