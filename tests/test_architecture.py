@@ -45,6 +45,8 @@ FORBIDDEN = {
         "engine", "build", "commands", "cli", "config", "callbacks", "loggers", *LEAVES,
     ))),
     "errors": ("dltrain",),
+    "plain": ("dltrain", "torch", *HYDRA),
+    "durable": ("torch", *HYDRA),
     "commands": ("dltrain.__main__", *(f"dltrain.{leaf}" for leaf in LEAVES)),
 }  # fmt: skip
 # Files that may not load torch by being imported, however far down the chain
@@ -53,6 +55,8 @@ LAZY = (
     "config",
     "runs",
     "errors",
+    "durable",
+    "plain",
     "commands",
     "build",
     "build_data",

@@ -12,6 +12,9 @@ def main() -> None:
     By os._exit: tearing down an interpreter that has imported torch takes half a second, and every
     file is closed by then. Whatever is registered to run at exit still runs.
     """
+    from dltrain.commands.signals import SIGNALS
+
+    SIGNALS.take()  # before anything that takes time to import
     from dltrain.cli import run
 
     code = run(sys.argv[1:])

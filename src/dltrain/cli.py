@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib import import_module
 
+from dltrain.commands.signals import SIGNALS
 from dltrain.errors import DltrainError, StorageError
 
 # name: (module, one line of help); `dltrain` alone lists them in this order
@@ -34,8 +35,14 @@ Try:
 def run(argv: Sequence[str]) -> int:
     """Runs the command in `argv` and returns its exit code; expected errors are printed."""
     prepare_streams()
+    with SIGNALS.taken():
+        return exit_code_of(lambda: dispatch(list(argv)))
+
+
+def exit_code_of(main: Callable[[], int]) -> int:
+    """What `main` returns, or what the contract says of how it ended."""
     try:
-        code = dispatch(list(argv))
+        code = main()
         sys.stdout.flush()
         return code
     except DltrainError as error:
@@ -43,6 +50,11 @@ def run(argv: Sequence[str]) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 130
+    except SystemExit:
+        if SIGNALS.received is None:
+            raise
+        tell(f"stopped by {SIGNALS.name} before it began; nothing was changed")
+        return SIGNALS.exit_code
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # whoever read it has gone
         return 0
@@ -102,7 +114,10 @@ def is_completion(argv: list[str]) -> bool:
 def print_error(message: str) -> None:
     """`dltrain: error:` and at most six lines, on stderr."""
     first, *rest = message.splitlines() or ["unknown error"]
-    text = "\n".join([f"dltrain: error: {first}", *(f"  {line}" for line in rest[:5])])
+    tell("\n".join([f"dltrain: error: {first}", *(f"  {line}" for line in rest[:5])]))
+
+
+def tell(text: str) -> None:
     try:
         print(text, file=sys.stderr, flush=True)
     except (OSError, UnicodeEncodeError, AttributeError):

@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import yaml
-
-from dltrain.errors import StorageError, UserError
+from dltrain import plain
+from dltrain.durable import irregular, naming, remove, replace_text
+from dltrain.errors import UserError
 
 CONFIG, SUMMARY, RECORD, LOG = "config.yaml", "summary.json", "run.json", "train.log"
 METRICS, WEIGHTS, CHECKPOINTS, HYDRA = "metrics.jsonl", "model.safetensors", "checkpoints", ".hydra"
 OUTPUTS = "outputs"
-MAX_CONFIG_BYTES = 1 << 20
+log = logging.getLogger("dltrain")
+MAX_RECORD_BYTES = 4 << 20  # a kilobyte for each time that the run went on
+MAX_THREADS = 1024
 
 
 def holds_run(path: Path) -> bool:
@@ -94,8 +98,8 @@ class Claim:
 def find_run(text: str) -> Path:
     """The directory of a run: a path, or `latest`, the one that started last below outputs/."""
     if text == "latest":
-        starts = Path(OUTPUTS).rglob(RECORD)
-        runs = sorted(starts, key=lambda path: path.stat().st_mtime)
+        starts = (path for path in Path(OUTPUTS).rglob(RECORD) if not irregular(path))
+        runs = sorted(starts, key=lambda path: path.lstat().st_mtime)
         if not runs:
             raise UserError(f"there is no run below {OUTPUTS}/ yet: start one with `dltrain train`")
         return runs[-1].parent
@@ -109,9 +113,26 @@ def find_run(text: str) -> Path:
     return path
 
 
-def write_json(path: Path, data: Any) -> None:
+def refuse_links(path: Path) -> None:
+    """A run that goes on writes into its directory, and through a link would write elsewhere."""
+    for entry in sorted([*path.iterdir(), *path.glob(f"{HYDRA}/*")]):
+        kind = irregular(entry)
+        if kind:
+            raise UserError(
+                f"{entry} is {kind}; a run's directory holds files and folders of its own alone\n"
+                "remove it, or put what it stands for in its place"
+            )
+
+
+def clear_leftovers(path: Path) -> None:
+    """Removes files that a killed process had not finished; only under the run's lock."""
+    for entry in [*path.glob(".*.tmp"), *path.glob(f"{HYDRA}/.*.tmp")]:
+        remove(entry)
+
+
+def write_json(path: Path, data: Any, *, sync: bool = True) -> None:
     """Replaces the file whole: a reader sees the old one or the new one."""
-    write_text(path, json.dumps(finite(data), indent=2, allow_nan=False) + "\n")
+    replace_text(path, json.dumps(finite(data), indent=2, allow_nan=False) + "\n", sync=sync)
 
 
 def finite(data: Any) -> Any:
@@ -123,50 +144,62 @@ def finite(data: Any) -> Any:
     return None if isinstance(data, float) and not math.isfinite(data) else data
 
 
-def write_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)  # a full disk leaves no half of a file behind
-        raise
-
-
 def read_json(path: Path) -> dict[str, Any]:
+    """`run.json` or `summary.json`; {} where there is none. What is relied on has its type."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = plain.read_json(path, MAX_RECORD_BYTES)
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
-    return data if isinstance(data, dict) else {}
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """`config.yaml` of a run as plain data: no tags, no interpolations, bounded in size."""
-    file = path / CONFIG
-    try:
-        if file.stat().st_size > MAX_CONFIG_BYTES:
-            raise UserError(
-                f"{file} has more than {MAX_CONFIG_BYTES} bytes; it is no config of a run"
-            )
-        data = yaml.load(file.read_text(encoding="utf-8"), Loader=PlainLoader)
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())[:300]}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{file} is not a mapping; it is no config of a run")
+    except plain.PLAIN_ERRORS as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}") from None
+    data = data if isinstance(data, dict) else {}
+    for name, is_right in RELIED_ON.items():
+        if name in data and not is_right(data[name]):
+            raise UserError(f"{path} cannot be read: its `{name}` is not what a run writes")
     return data
 
 
-class PlainLoader(yaml.SafeLoader):
-    """YAML without anchors, which can make a small file huge; numbers such as 1e-3 are numbers."""
+def reason(error: BaseException) -> str:
+    """In one line, whatever the file held."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return "".join(c if c.isprintable() else "?" for c in text)[:300]
 
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.YAMLError("it has an alias, which no run writes")
-        return super().compose_node(parent, index)
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
+
+
+# What the program takes from a run's small files, and what it must be: anybody may have made them
+RELIED_ON: dict[str, Callable[[Any], bool]] = {
+    "status": lambda value: isinstance(value, str),
+    "step": is_count,
+    "checkpoint": lambda value: value is None or is_count(value),
+    "best": lambda value: value is None or isinstance(value, dict),
+    "threads": lambda value: is_count(value) and 1 <= value <= MAX_THREADS,
+    "choices": lambda value: isinstance(value, dict),
+    "resumed": lambda value: isinstance(value, list),
+}
+
+
+def read_if_whole(path: Path) -> dict[str, Any]:
+    """`read_json`, for what a run can go on without: a damaged file is said, and like none."""
+    try:
+        return read_json(path)
+    except UserError as error:
+        log.warning("%s; the run goes on without it", error)
+        return {}
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """`config.yaml` of a run as plain data: no tags, no aliases, no link, bounded in size."""
+    file = path / CONFIG
+    try:
+        data = plain.read_yaml(file)
+    except plain.PLAIN_ERRORS as error:
+        raise UserError(f"{file} cannot be read: {reason(error)}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{file} is not a mapping; it is no config of a run")
+    return data
 
 
 class MetricsLog:
@@ -183,12 +216,14 @@ class MetricsLog:
         self.file.seek(0, os.SEEK_END)
 
     def append(self, row: dict[str, Any]) -> None:
-        self.file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
-        self.file.flush()  # 5 us: what was logged survives a SIGKILL
+        with naming(self.path):
+            self.file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
+            self.file.flush()  # 5 us: what was logged survives a SIGKILL
 
     def sync(self) -> None:
         """Makes durable what was appended."""
-        os.fsync(self.file.fileno())
+        with naming(self.path):
+            os.fsync(self.file.fileno())
 
     def offset(self) -> int:
         return self.file.tell()
@@ -198,7 +233,7 @@ class MetricsLog:
 
 
 class Summary:
-    """`summary.json`, rewritten whole at every change."""
+    """`summary.json`, rewritten whole at every change; durable where a run ends."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -206,10 +241,4 @@ class Summary:
 
     def save(self, **changes: Any) -> None:
         self.data |= changes
-        write_json(self.path, self.data)
-
-
-def storage_error(error: OSError) -> StorageError:
-    """What to say when a disk is full, over quota or read-only."""
-    where = f" ({error.filename})" if error.filename else ""
-    return StorageError(f"cannot write{where}: {error.strerror or error}")
+        write_json(self.path, self.data, sync=self.data["status"] != "running")

@@ -374,7 +374,7 @@ def test_where_all_are_damaged_nothing_is_started_over(run_dir, dltrain):
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(run_dir, finished_run, dltrain):
     shutil.rmtree(run_dir / "checkpoints")
-    summary = status_of(run_dir) | {"status": "running"}
+    summary = status_of(run_dir) | {"status": "running", "checkpoint": None}
     (run_dir / "summary.json").write_text(json.dumps(summary))
     outcome = dltrain("resume", str(run_dir))
     assert outcome.code == 0, outcome.err

@@ -77,7 +77,7 @@ def start(run):
     checkpoint = run.saver.load_newest()
     torch.manual_seed(11)  # dropout must not depend on what came before
     run.trainer.prepare(checkpoint)
-    state = checkpoint.load_state()["recorder"] if checkpoint else {"offset": 0}
+    state = checkpoint.state["recorder"] if checkpoint else {"offset": 0}
     run.metrics_log.open(state["offset"])
     return run
 

@@ -8,14 +8,14 @@ from safetensors.torch import load_file
 
 from dltrain.engine.checkpoint import (
     DamagedError,
-    find_best,
-    open_checkpoint,
+    by_value,
+    read_checkpoint,
     steps_in,
     write_checkpoint,
-    write_tensors,
 )
 from dltrain.engine.saver import Saver
-from dltrain.errors import CheckpointError
+from dltrain.engine.tensors import write_tensors
+from dltrain.errors import CheckpointError, StorageError
 
 STATE = {
     "step": 3,
@@ -33,10 +33,10 @@ def write(folder, step, value=0.5):
 
 
 def test_what_is_written_is_read(tmp_path):
-    checkpoint = open_checkpoint(write(tmp_path, 3))
+    checkpoint = read_checkpoint(write(tmp_path, 3))
     assert checkpoint.step == 3
-    assert torch.equal(checkpoint.load_model()["weight"], torch.full((3, 4), 3.0))
-    state = checkpoint.load_state()
+    assert torch.equal(checkpoint.model["weight"], torch.full((3, 4), 3.0))
+    state = checkpoint.state
     assert state["step"] == 3
     assert state["text"] == "x"
     assert torch.equal(state["nested"]["tensor"], torch.arange(5))
@@ -88,16 +88,16 @@ def test_any_flipped_bit_is_seen(tmp_path):
             damaged[rng.randrange(len(original))] ^= 1 << rng.randrange(8)
             file.write_bytes(damaged)
             with pytest.raises(DamagedError):
-                open_checkpoint(path)
+                read_checkpoint(path)
         for size in (0, len(original) // 2, len(original) - 1):
             file.write_bytes(original[:size])
             with pytest.raises(DamagedError):
-                open_checkpoint(path)
+                read_checkpoint(path)
         file.unlink()
         with pytest.raises(DamagedError):
-            open_checkpoint(path)
+            read_checkpoint(path)
         file.write_bytes(original)
-    open_checkpoint(path)
+    read_checkpoint(path)
 
 
 def saver(folder, keep=2):
@@ -114,7 +114,7 @@ def test_the_newest_and_the_best_are_kept(tmp_path):
         "step-00000005",
         "step-00000006",
     ]
-    assert find_best(tmp_path, "accuracy/val", "max").name == "step-00000004"
+    assert by_value(tmp_path, "accuracy/val", "max")[0].name == "step-00000004"
 
 
 def test_a_damaged_checkpoint_is_set_aside_for_the_one_before(tmp_path):
@@ -157,7 +157,7 @@ def test_a_failure_of_the_writer_is_raised_and_leaves_the_old_one(tmp_path, monk
 
     monkeypatch.setattr("os.fsync", full)
     keeper.save(2, {"w": torch.ones(1)}, {}, {"accuracy/val": 0.1})
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageError, match="No space"):
         keeper.wait()
     assert [path.name for path in steps_in(tmp_path)] == ["step-00000001"]
     keeper.wait()  # raised once

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from dltrain.engine.callback import Callback
-from dltrain.engine.checkpoint import find_best, open_checkpoint
+from dltrain.engine.checkpoint import by_value, read_checkpoint
 from dltrain.engine.evaluate import evaluate
 from dltrain.engine.guard import DeviceGuard, HostGuard
 from dltrain.engine.update import Update
@@ -208,7 +208,7 @@ def test_a_nonfinite_step_ends_the_run_with_its_last_checkpoint(training, tmp_pa
         run.trainer.fit()
     result(run)
     assert run.saver.load_newest().step == 10
-    assert all(torch.isfinite(v).all() for v in run.saver.load_newest().load_model().values())
+    assert all(torch.isfinite(v).all() for v in run.saver.load_newest().model.values())
 
 
 def test_weights_that_were_not_evaluated_are_never_the_best(training, tmp_path):
@@ -216,11 +216,11 @@ def test_weights_that_were_not_evaluated_are_never_the_best(training, tmp_path):
     run = training.start(training.make_run(tmp_path / "run", save_every=3, eval_every=5, ema=False))
     run.trainer.fit()
     _, found, best = result(run)
-    path = find_best(run.saver.folder, "accuracy/val", "max")
+    path = by_value(run.saver.folder, "accuracy/val", "max")[0]
     assert int(path.name[5:]) == best["step"]
     assert best["step"] in [r["step"] for r in found if r["split"] == "val"]
-    checkpoint = open_checkpoint(path)
-    run.trainer.model.load_state_dict(checkpoint.load_model())
+    checkpoint = read_checkpoint(path)
+    run.trainer.model.load_state_dict(checkpoint.model)
     metrics = evaluate(
         run.trainer.model, run.trainer.task, run.trainer.val_loader, autocast=nullcontext
     )
@@ -245,7 +245,7 @@ def test_a_nan_in_validation_is_recorded_and_survived(training, tmp_path):
     run.trainer.fit()
     _, found, _ = result(run)
     assert {r["loss"] for r in found if r["split"] == "val"} == {None}
-    state = run.saver.load_newest().load_state()
+    state = run.saver.load_newest().state
     assert math.isnan(state["metrics"]["loss/val"])
 
 

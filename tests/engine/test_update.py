@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dltrain.engine.checkpoint import snapshot
+from dltrain.engine.tensors import snapshot
 from dltrain.engine.guard import DeviceGuard, HostGuard
 from dltrain.engine.update import Update
 from dltrain.errors import NonFiniteError

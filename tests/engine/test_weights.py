@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dltrain.engine.checkpoint import write_tensors
+from dltrain.engine.tensors import write_tensors
 from dltrain.engine.weights import load_weights
 from dltrain.errors import UserError
 from dltrain.models.mlp import MLP

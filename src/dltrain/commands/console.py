@@ -26,6 +26,18 @@ class ConsoleHandler(logging.Handler):
             pass
 
 
+class LogFile(logging.FileHandler):
+    """`train.log`; a full disk shows here like anywhere else."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        error = sys.exception()
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        error.filename = error.filename or self.baseFilename
+        raise error
+
+
 @contextmanager
 def logging_to(run_dir: Path) -> Iterator[Callable[[], None]]:
     """Sends the log to the screen; and to `train.log`, from the start, once the yielded is called.
@@ -42,7 +54,7 @@ def logging_to(run_dir: Path) -> Iterator[Callable[[], None]]:
     log.addHandler(memory)
 
     def open_file() -> None:
-        file = logging.FileHandler(run_dir / runs.LOG, encoding="utf-8")
+        file = LogFile(run_dir / runs.LOG, encoding="utf-8")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         memory.setTarget(file)
         memory.flush()

@@ -13,6 +13,7 @@ from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+EXACT = ("dltrain", "torch", "torchvision", "numpy")  # their arithmetic, and our order of it
 PACKAGES = ("dltrain", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "safetensors")
 
 
@@ -34,6 +35,23 @@ def record(config: dict[str, Any], choices: dict[str, Any], precision: str) -> d
         "platform": platform.platform(),
         "pid": os.getpid(),
     }
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What of two records keeps a run that goes on from being bit for bit the same."""
+    before, after = old.get("versions"), new["versions"]
+    pairs = [(name, before.get(name), after[name]) for name in EXACT] if before else []
+    pairs += [("device", kind_of(old.get("device")), kind_of(new["device"]))]
+    pairs += [(name, old.get(name), new[name]) for name in ("threads", "precision")]
+    return [f"{name} {old} -> {new}" for name, old, new in pairs if old not in (None, new)]
+
+
+def kind_of(device: Any) -> str | None:
+    """`cuda:1 (NVIDIA H100)` is of the same kind as `cuda:0 (NVIDIA H100)`."""
+    if not isinstance(device, str):
+        return None
+    place, _, name = device.partition(" ")
+    return f"{place.partition(':')[0]} {name}".strip()
 
 
 def versions() -> dict[str, str | None]:

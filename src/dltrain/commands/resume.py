@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dltrain import runs
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
-from dltrain.commands.signals import Signals
+from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
 from dltrain.config import compose as composing
 from dltrain.config.check import check
@@ -40,7 +40,6 @@ def main(argv: list[str]) -> int:
     if not argv or "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return 0
-    signals = Signals()
     allowed, rest = take_allowed_targets(argv)
     if not rest or any(arg.startswith("-") for arg in rest):
         flag = next((arg for arg in rest if arg.startswith("-")), None)
@@ -60,7 +59,7 @@ def main(argv: list[str]) -> int:
         allowed=allowed,
         resume=True,
     )
-    return run_job(job, signals).exit_code
+    return run_job(job, SIGNALS).exit_code
 
 
 def stored_config(run_dir: Path) -> DictConfig:

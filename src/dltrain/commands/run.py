@@ -14,7 +14,7 @@ from dltrain import build, runs
 from dltrain.build_data import Data, make_loader
 from dltrain.commands import console, provenance
 from dltrain.commands.signals import Signals
-from dltrain.errors import NonFiniteError
+from dltrain.durable import replace_text, sync_folder, temporary_name
 
 log = logging.getLogger("dltrain")
 ROW_HEAD = ("step", "epoch", "split", "time")
@@ -82,14 +82,17 @@ class Run:
         )
         self.recorder.observers.append(self.after_row)
         self.tested = "the last weights"
+        self.goes_on = False
 
     # ------------------------------------------------------------------ start
 
     def open(self) -> None:
         """Goes to where the run was, if it was; then writes what every run's directory holds."""
-        checkpoint = self.saver.load_newest()
+        summary = runs.read_if_whole(self.dir / runs.SUMMARY)
+        checkpoint = self.saver.load_newest(summary.get("checkpoint"))
         self.trainer.prepare(checkpoint)
-        state = checkpoint.load_state()["recorder"] if checkpoint else None
+        self.goes_on = checkpoint is not None
+        state = checkpoint.state["recorder"] if checkpoint else None
         if checkpoint is not None:
             log.info("%-10s from step %s of %s", "going on", f"{self.trainer.step:,}", self.dir)
         elif runs.holds_run(self.dir):
@@ -97,7 +100,7 @@ class Run:
         if self.trainer.step >= self.trainer.last_step:
             log.info("nothing to train: the budget ends at step %s", f"{self.trainer.last_step:,}")
         self.write_record()
-        self.saver.clear_leftovers()
+        runs.clear_leftovers(self.dir)
         self.metrics_log.open(state["offset"] if state else 0)
         for name, logger in self.loggers.items():
             logger.start(
@@ -113,14 +116,18 @@ class Run:
         hydra_dir = self.dir / runs.HYDRA
         for name, text in self.job.hydra_files.items():
             hydra_dir.mkdir(exist_ok=True)
-            runs.write_text(hydra_dir / name, text)
+            replace_text(hydra_dir / name, text, sync=False)
         text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
-        runs.write_text(self.dir / runs.CONFIG, text)
+        replace_text(self.dir / runs.CONFIG, text)
         record = provenance.record(self.config, self.job.choices, self.trainer.precision)
         record["device"] = device_name(self.trainer.device)
-        first = runs.read_json(self.dir / runs.RECORD)
+        first = runs.read_if_whole(self.dir / runs.RECORD)
         if first:  # what made the run stays; beside it, what went on with it
-            again = [*first.get("resumed", []), record]
+            again = first.get("resumed", [])
+            changed = provenance.differences(again[-1] if again else first, record)
+            if changed and self.trainer.step:
+                log.warning("not bit for bit from here: %s", ", ".join(changed))
+            again = [*again, record]
             record = first | {"resumed": again} | {k: record[k] for k in ("threads", "choices")}
         runs.write_json(self.dir / runs.RECORD, record)
         self.save_summary("running")
@@ -138,7 +145,7 @@ class Run:
 
     def show_first_batch(self) -> None:
         """The batch as the network sees it; only once, and only where it is made of pictures."""
-        if self.trainer.step > 0:
+        if self.goes_on:
             return
         batch = next(self.trainer.train_loader.epoch(0))
         if batch.inputs.dim() != 4 or batch.inputs.shape[1] not in (1, 3):
@@ -170,14 +177,15 @@ class Run:
 
     def test(self, signals: Signals) -> None:
         """Tests the best weights (or the last) once, and writes them where any tool finds them."""
-        from dltrain.engine.checkpoint import find_best, open_checkpoint, write_tensors
         from dltrain.engine.evaluate import EvaluationAbandonedError, evaluate
+        from dltrain.engine.tensors import write_tensors
 
-        trainer, settings = self.trainer, self.config["checkpoint"]
-        best = find_best(self.saver.folder, settings["monitor"], settings["mode"])
-        if settings["final"] == "best" and best is not None:
-            trainer.load_weights(open_checkpoint(best))
-            self.tested = f"the best weights, of step {int(best.name[5:]):,}"
+        trainer = self.trainer
+        best = self.saver.load_best() if self.config["checkpoint"]["final"] == "best" else None
+        if best is not None:
+            trainer.model.load_state_dict(best.model)
+            trainer.load_callbacks(best.state)
+            self.tested = f"the best weights, of step {best.step:,}"
         loader = make_loader(self.config, self.data, "test", trainer.device)
         try:
             metrics = evaluate(
@@ -191,19 +199,11 @@ class Run:
             return
         if metrics:
             self.recorder.row(trainer, "test", metrics)
-        temporary = self.dir / f".{runs.WEIGHTS}.tmp"
-        write_tensors(temporary, trainer.eval_model.state_dict())
+        temporary = temporary_name(self.dir / runs.WEIGHTS)
+        weights = {name: w.cpu() for name, w in trainer.eval_model.state_dict().items()}
+        write_tensors(temporary, weights)
         temporary.replace(self.dir / runs.WEIGHTS)
-
-    def describe_nonfinite(self, error: NonFiniteError) -> NonFiniteError:
-        trainer, last = self.trainer, self.saver.last_saved
-        saved = (
-            f"the last good checkpoint is that of step {last}" if last else "nothing was saved yet"
-        )
-        return NonFiniteError(
-            f"step {trainer.step + 1}: {error}; lr {trainer.update.lr:g}; {saved}\n"
-            "try a smaller optimizer.lr, trainer.max_grad_norm=1, or trainer.on_nonfinite=skip"
-        )
+        sync_folder(self.dir)
 
     def interrupted(self, signals: Signals) -> Result:
         self.save_summary("interrupted")
@@ -239,6 +239,7 @@ class Run:
                 for name, value in self.recorder.last.get(split, {}).items()
             },
             test=self.recorder.last.get("test"),
+            checkpoint=self.saver.durable,
             wall_time_sec=round(trainer.clock.elapsed(), 3),
             samples_per_sec=round(trainer.num_samples / seconds, 1) if seconds else None,
             num_parameters=sum(p.numel() for p in trainer.model.parameters()),

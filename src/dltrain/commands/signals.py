@@ -5,27 +5,54 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Signals:
-    """Takes the stopping signals from here on.
+    """The stopping signals of this process, once they are taken.
 
-    Until `on_stop` is set there is nothing to save, and the first signal raises SystemExit. Then
-    the first one calls `on_stop`, and only a second Ctrl-C ends the process at once.
+    Until there is something to save, the first signal raises SystemExit. From `call` on the first
+    one calls that, and only a second Ctrl-C ends the process at once.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
         self.on_stop: Callable[[int], None] | None = None
+
+    def take(self) -> None:
+        """From here on signals come here; one that came since an earlier `take` is kept."""
+        if signal.getsignal(signal.SIGTERM) != self.handle:
+            self.received = None
+        self.on_stop = None
         for number in STOPPING:
             try:
                 signal.signal(number, self.handle)
             except ValueError:
                 return  # not the main thread (a notebook's worker): whoever is there handles them
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """The same for a while: whoever had the signals before has them again afterwards."""
+        before = [(number, signal.getsignal(number)) for number in STOPPING]
+        self.take()
+        try:
+            yield
+        finally:
+            try:
+                for number, handler in before:
+                    signal.signal(number, handler)
+            except (ValueError, TypeError):
+                pass  # another thread's, or a handler that is not Python's
+
+    def call(self, on_stop: Callable[[int], None]) -> None:
+        """From here on a signal calls `on_stop(number)`; one that came before does at once."""
+        self.on_stop = on_stop
+        if self.received is not None:  # raised, and swallowed by a bare except of somebody's
+            on_stop(self.received)
 
     @property
     def name(self) -> str:
@@ -49,3 +76,6 @@ class Signals:
         if self.on_stop is None:
             sys.exit(self.exit_code)  # directories made for the run are removed on the way out
         self.on_stop(number)
+
+
+SIGNALS = Signals()

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
-from dltrain.commands.signals import Signals
+from dltrain.commands.signals import SIGNALS, Signals
 from dltrain.config import compose as composing
 from dltrain.config.check import check
 from dltrain.errors import DltrainError
@@ -38,7 +38,7 @@ def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dic
     for job in sample_jobs(overrides, parsed):
         check(composing.job_config(composing.compose(job, **config)), allowed=allowed)
     failed: list[str] = []
-    signals = Signals()
+    signals = SIGNALS
 
     typed = sys.argv
 

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
-from dltrain.commands.signals import Signals
+from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep import sweep
 from dltrain.config import compose as composing
 from dltrain.config.check import check
@@ -21,7 +21,6 @@ from dltrain.errors import UserError
 
 def main(argv: list[str]) -> int:
     """Returns the exit code; raises DltrainError for what the user can mend."""
-    signals = Signals()
     allowed, argv = take_allowed_targets(argv)
     args = parse(argv)
     argv = flags_first(args)
@@ -37,7 +36,7 @@ def main(argv: list[str]) -> int:
     if str(OmegaConf.select(cfg, "hydra.mode")).endswith("MULTIRUN"):
         return sweep(["-m", *argv], overrides, allowed, config)
     job = single_job(cfg, overrides, allowed)
-    return run_job(job, signals).exit_code
+    return run_job(job, SIGNALS).exit_code
 
 
 def take_allowed_targets(argv: list[str]) -> tuple[list[str], list[str]]:

@@ -3,7 +3,7 @@
 A folder `step-00001200/` holds `model.safetensors`, `state.safetensors`, `state.json` and
 `MANIFEST.json`. It is written under a temporary name beside its place, synced, and renamed: a
 folder with its final name is complete, and one whose digests do not match is damaged. Reading one
-runs no code: there is no pickle in it.
+runs no code, follows no link, and takes no more memory than its tensors and a few MB.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from dltrain.errors import CheckpointError
+from dltrain.durable import irregular, remove, storage_error, sync_folder, write_parts
+from dltrain.engine.tensors import join, num_bytes, read_tensors, split, write_tensors
+from dltrain.errors import NO_PERMISSION, NO_SPACE, CheckpointError
 
 FORMAT_VERSION = 1
 MODEL, STATE, NUMBERS, MANIFEST = (
@@ -31,20 +31,12 @@ MODEL, STATE, NUMBERS, MANIFEST = (
     "state.json",
     "MANIFEST.json",
 )
-FOLDER = re.compile(r"step-(\d{8,})")
-TEMPORARY_PREFIX = ".tmp-"
-DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
+FOLDER = re.compile(r"step-(\d{8,18})")
+# Folders that are not checkpoints: being written; moved out of the way of a newer one of the same
+# step, and put back where that never came; about to be removed.
+TEMPORARY, REPLACED, REMOVED = ".tmp-", ".tmp-old-", ".tmp-removed-"
+# What 100,000 tensors need; a file of this size with nothing but brackets unfolds to 100 MB
+MAX_JSON_BYTES, MAX_JSON_VALUES = 16 << 20, 1 << 20
 
 
 class DamagedError(Exception):
@@ -53,18 +45,13 @@ class DamagedError(Exception):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint on disk, its files verified; `load_*` read them."""
+    """A checkpoint that was verified and read: weights and state, on the CPU."""
 
     path: Path
     step: int
     metrics: dict[str, float | None]
-
-    def load_model(self) -> dict[str, Tensor]:
-        return read_tensors(self.path / MODEL)
-
-    def load_state(self) -> dict[str, Any]:
-        numbers = json.loads((self.path / NUMBERS).read_text(encoding="utf-8"))
-        return join(numbers["state"], read_tensors(self.path / STATE))
+    model: dict[str, Tensor]
+    state: dict[str, Any]
 
 
 # ---------------------------------------------------------------------- writing
@@ -81,93 +68,92 @@ def write_checkpoint(
 ) -> Path:
     """Writes `folder/step-NNNNNNNN` durably; replaces one of the same step. Tensors are on the CPU.
 
-    Raises OSError where the disk does, leaving whatever was there before.
+    Raises StorageError where there is no room or no permission, and OSError for whatever else a
+    disk does; what was there before is there afterwards, and nothing else.
     """
     final = folder / f"step-{step:08d}"
-    temporary = folder / (TEMPORARY_PREFIX + final.name)
+    temporary = folder / (TEMPORARY + final.name)
     numbers, tensors = split(state)
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    files = {
-        MODEL: write_tensors(temporary / MODEL, model),
-        STATE: write_tensors(temporary / STATE, tensors),
-        NUMBERS: write_json(
-            temporary / NUMBERS,
-            {"format": FORMAT_VERSION, "config_digest": config_digest, "state": numbers},
-        ),
-    }
-    finite = {name: value if math.isfinite(value) else None for name, value in metrics.items()}
-    manifest = {"format": FORMAT_VERSION, "step": step, "metrics": finite, "files": files}
-    write_json(temporary / MANIFEST, manifest | {"digest": digest_of(manifest)})
-    sync_folder(temporary)
-    replace_folder(temporary, final)
-    sync_folder(folder)
+    text = json_bytes({"format": FORMAT_VERSION, "config_digest": config_digest, "state": numbers})
+    check_json(NUMBERS, text)
+    needed = sum(map(num_bytes, [*model.values(), *tensors.values()])) + len(text)
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        files = {
+            MODEL: write_tensors(temporary / MODEL, model),
+            STATE: write_tensors(temporary / STATE, tensors),
+            NUMBERS: write_parts(temporary / NUMBERS, [text]),
+        }
+        write_parts(temporary / MANIFEST, [make_manifest(step, metrics, files)])
+        sync_folder(temporary)
+        replace_folder(temporary, final)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if error.errno in (*NO_SPACE, *NO_PERMISSION):
+            raise storage_error(error, needed) from error
+        raise
     return final
 
 
+def make_manifest(step: int, metrics: dict[str, float], files: dict[str, tuple[int, str]]) -> bytes:
+    manifest = {
+        "format": FORMAT_VERSION,
+        "step": step,
+        "metrics": {name: v if math.isfinite(v) else None for name, v in metrics.items()},
+        "files": {name: {"size": size, "sha256": sha} for name, (size, sha) in files.items()},
+    }
+    return json_bytes(manifest | {"digest": digest_of(manifest)})
+
+
 def replace_folder(temporary: Path, final: Path) -> None:
-    if final.exists():  # the same step again: after an evaluation that a signal had cut short
-        aside = final.with_name(TEMPORARY_PREFIX + "old-" + final.name)
-        shutil.rmtree(aside, ignore_errors=True)
+    """Gives the folder its name, durably; one that had it is kept until then."""
+    aside = final.with_name(REPLACED + final.name)
+    shutil.rmtree(aside, ignore_errors=True)
+    replaces = final.exists()  # the same step again, evaluated now: a signal had cut that short
+    if replaces:
         os.rename(final, aside)
+    try:
         os.rename(temporary, final)
+    except OSError:
+        if replaces:
+            os.rename(aside, final)
+        raise
+    sync_folder(final.parent)
+    if replaces:
         shutil.rmtree(aside)
-    else:
-        os.rename(temporary, final)
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Writes a safetensors file, in name order so that equal weights are equal bytes; and syncs it.
-
-    The format (github.com/huggingface/safetensors): length of the header in 8 bytes, the header as
-    JSON padded to 8, then the raw tensors. Written here, and not by the library, because that
-    copies every tensor twice and hides the file that has to be synced and hashed.
-    """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    parts, offset = [], 0
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().contiguous()
-        size = tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + size],
-        }
-        parts.append(tensor.reshape(-1).view(torch.uint8).numpy().data if size else b"")
-        offset += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return write_parts(path, [len(text).to_bytes(8, "little"), text, *parts])
+def remove_checkpoint(path: Path) -> None:
+    """Takes its name away before its files, so that a folder with such a name stays whole."""
+    aside = path.with_name(REMOVED + path.name)
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(path, aside)
+    shutil.rmtree(aside)
 
 
-def write_json(path: Path, data: Any) -> dict[str, Any]:
-    return write_parts(path, [json_bytes(data)])
+def clear_leftovers(folder: Path) -> None:
+    """Removes what a killed process left behind; only under the run's lock."""
+    for path in folder.glob(REPLACED + "*"):
+        final = path.with_name(path.name.removeprefix(REPLACED))
+        if not final.exists() and FOLDER.fullmatch(final.name):
+            os.rename(path, final)  # killed between two renames: the newer one never came
+    for path in folder.glob(TEMPORARY + "*"):
+        remove(path)
 
 
 def json_bytes(data: Any) -> bytes:
     return (json.dumps(data, indent=1, allow_nan=False) + "\n").encode()
 
 
-def write_parts(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
-    """Writes and syncs a file; its size and digest are those of what was meant to be written."""
-    digest, size = hashlib.sha256(), 0
-    with open(path, "wb") as file:
-        for part in parts:
-            file.write(part)
-            digest.update(part)
-            size += len(part)
-        file.flush()
-        os.fsync(file.fileno())
-    return {"size": size, "sha256": digest.hexdigest()}
-
-
-def sync_folder(path: Path) -> None:
-    """Makes the names in a folder durable; without it a rename may be lost with the power."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def check_json(name: str, text: bytes) -> None:
+    """Raises ValueError for what is larger than the state of any run, before it is parsed."""
+    values = text.count(b",") + text.count(b"[") + text.count(b"{")
+    if len(text) > MAX_JSON_BYTES or values > MAX_JSON_VALUES:
+        raise ValueError(
+            f"{name} has {len(text):,} bytes and about {values:,} values; at most "
+            f"{MAX_JSON_BYTES:,} and {MAX_JSON_VALUES:,} can be: keep large states in tensors"
+        )
 
 
 def digest_of(manifest: dict[str, Any]) -> str:
@@ -186,7 +172,7 @@ def steps_in(folder: Path) -> list[Path]:
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of the checkpoint at `path`, itself verified; raises DamagedError."""
     try:
-        text = (path / MANIFEST).read_bytes()
+        text = read_json_bytes(path / MANIFEST)
         manifest = json.loads(text)
         if text != json_bytes(manifest):
             raise DamagedError(f"{MANIFEST} is not as it was written")
@@ -197,86 +183,74 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path} was written by a newer dltrain; update dltrain to read it"
             )
+        values = [value for value in manifest["metrics"].values() if value is not None]
+        if not all(isinstance(value, int | float) for value in [manifest["step"], *values]):
+            raise DamagedError(f"{MANIFEST} holds no numbers")
         return manifest
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise DamagedError(f"{MANIFEST} cannot be read: {error}") from error
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Verifies every file of the checkpoint at `path` against its manifest; raises DamagedError."""
+def read_json_bytes(path: Path) -> bytes:
+    """The file, if it is one and can be parsed in bounded memory. Raises OSError, ValueError."""
+    kind = irregular(path)
+    if kind:
+        raise ValueError(f"{path.name} is {kind}, not a file")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ValueError(f"{path.name} has {path.stat().st_size:,} bytes")
+    text = path.read_bytes()
+    check_json(path.name, text)
+    return text
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """The manifest, if every file of the checkpoint at `path` is as it says; or DamagedError."""
     manifest = read_manifest(path)
     try:
+        kind = irregular(path)
+        if kind:
+            raise DamagedError(f"it is {kind}, not a folder")
         for name in (MODEL, STATE, NUMBERS):
+            kind = irregular(path / name)
+            if kind:
+                raise DamagedError(f"{name} is {kind}, not a file")
             expected, size = manifest["files"][name], os.path.getsize(path / name)
             if size != expected["size"]:
                 raise DamagedError(f"{name} has {size} bytes, not {expected['size']}")
             with open(path / name, "rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != expected["sha256"]:
                     raise DamagedError(f"{name} does not match its SHA-256")
-    except (OSError, KeyError) as error:
-        raise DamagedError(f"a file is missing: {error}") from error
-    return Checkpoint(path, manifest["step"], manifest["metrics"])
+    except OSError as error:
+        raise DamagedError(f"a file cannot be read: {error}") from error
+    except (LookupError, TypeError) as error:
+        raise DamagedError(f"{MANIFEST} does not name every file: {error}") from error
+    return manifest
 
 
-def find_best(folder: Path, monitor: str, mode: str) -> Path | None:
-    """The checkpoint with the best `monitor`, by the manifests; the latest of equals."""
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint at `path`, verified against its manifest and read; raises DamagedError."""
+    manifest = verify(path)
+    try:
+        numbers = json.loads(read_json_bytes(path / NUMBERS))
+        state = join(numbers["state"], read_tensors(path / STATE))
+        model = read_tensors(path / MODEL)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise DamagedError(f"it cannot be read: {error}") from error
+    return Checkpoint(path, manifest["step"], manifest["metrics"], model, state)
+
+
+def by_value(folder: Path, monitor: str, mode: str) -> list[Path]:
+    """The checkpoints that have `monitor`, the best first, by the manifests; of equals the latest.
+
+    Those whose manifest is damaged are left out.
+    """
     sign = 1.0 if mode == "max" else -1.0
-    best: tuple[float, Path] | None = None
+    found = []
     for path in steps_in(folder):
         try:
             value = read_manifest(path)["metrics"].get(monitor)
         except DamagedError:
             continue
-        if value is not None and (best is None or sign * value >= best[0]):
-            best = (sign * value, path)
-    return best[1] if best else None
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A safetensors file, by the library that checks its header."""
-    from safetensors.torch import load_file
-
-    return load_file(path)
-
-
-# ---------------------------------------------------------------------- tensors <-> numbers
-
-
-def split(
-    state: Any, name: str = "", tensors: dict[str, Tensor] | None = None
-) -> tuple[Any, dict[str, Tensor]]:
-    """A tree of dicts, lists, tensors and plain values -> it as JSON, and its tensors by name."""
-    found: dict[str, Tensor] = {} if tensors is None else tensors
-    if isinstance(state, Tensor):
-        found[name] = state
-        return {"$tensor": name}, found
-    if isinstance(state, dict):
-        assert all(isinstance(key, str) for key in state), f"{name}: keys must be str"
-        prefix = f"{name}." if name else ""
-        return {k: split(v, prefix + k, found)[0] for k, v in state.items()}, found
-    if isinstance(state, list | tuple):
-        return [split(v, f"{name}.{i}", found)[0] for i, v in enumerate(state)], found
-    assert state is None or isinstance(state, bool | int | float | str), f"{name}: {type(state)}"
-    if isinstance(state, float) and not math.isfinite(state):
-        return {"$float": str(state)}, found  # JSON has no NaN
-    return state, found
-
-
-def join(tree: Any, tensors: dict[str, Tensor]) -> Any:
-    """The inverse of `split`; tuples come back as lists."""
-    if isinstance(tree, dict):
-        if set(tree) == {"$tensor"}:
-            return tensors[tree["$tensor"]]
-        if set(tree) == {"$float"}:
-            return float(tree["$float"])
-        return {key: join(value, tensors) for key, value in tree.items()}
-    return [join(value, tensors) for value in tree] if isinstance(tree, list) else tree
-
-
-def snapshot(tree: Any) -> Any:
-    """The tree with every tensor copied to host memory: training on does not change it."""
-    if isinstance(tree, Tensor):
-        return tree.detach().to("cpu", copy=True)
-    if isinstance(tree, dict):
-        return {key: snapshot(value) for key, value in tree.items()}
-    return [snapshot(value) for value in tree] if isinstance(tree, list | tuple) else tree
+        if value is not None:
+            found.append((sign * value, int(path.name[5:]), path))
+    return [path for _, _, path in sorted(found, reverse=True)]

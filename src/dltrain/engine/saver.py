@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,16 +12,17 @@ from typing import Any
 from torch import Tensor
 
 from dltrain.engine.checkpoint import (
-    TEMPORARY_PREFIX,
     Checkpoint,
     DamagedError,
-    find_best,
-    open_checkpoint,
-    snapshot,
+    by_value,
+    clear_leftovers,
+    read_checkpoint,
+    remove_checkpoint,
     steps_in,
     write_checkpoint,
 )
-from dltrain.errors import CheckpointError
+from dltrain.engine.tensors import snapshot
+from dltrain.errors import CheckpointError, StorageError
 
 log = logging.getLogger("dltrain")
 
@@ -48,7 +48,8 @@ class Saver:
         self.config_digest = config_digest
         self.sync_logs = sync_logs  # a checkpoint names how long they are: they come first
         self.best: dict[str, Any] | None = None  # {"step": int, "value": float}
-        self.last_saved: int | None = None
+        self.last_saved: int | None = None  # the step of the newest that was handed over
+        self.durable: int | None = None  # the step of the newest that is on the disk
         self.writer: threading.Thread | None = None
         self.failure: BaseException | None = None
 
@@ -79,6 +80,7 @@ class Saver:
         try:
             self.sync_logs()
             write_checkpoint(self.folder, step, config_digest=self.config_digest, **copy)
+            self.durable = step
             self.remove_old()
         except BaseException as error:
             self.failure = error
@@ -88,42 +90,78 @@ class Saver:
         if self.writer is not None:
             self.writer.join()
             self.writer = None
-        if self.failure is not None:
-            failure, self.failure = self.failure, None
-            raise failure
+        self.check()
+
+    def check(self) -> None:
+        """Raises what went wrong in the background, once."""
+        if self.failure is None:
+            return
+        failure, self.failure = self.failure, None
+        if isinstance(failure, StorageError):
+            raise StorageError(f"{failure}\n{self.describe_last()}") from failure
+        raise failure
+
+    def describe_last(self) -> str:
+        if self.durable is None:
+            return "no checkpoint was saved yet"
+        return f"the last good checkpoint is that of step {self.durable:,}"
 
     def remove_old(self) -> None:
         paths = steps_in(self.folder)
-        kept = {*paths[-self.keep :], find_best(self.folder, self.monitor, self.mode)}
+        kept = {*paths[-self.keep :], *by_value(self.folder, self.monitor, self.mode)[:1]}
         for path in paths:
             if path not in kept:
-                shutil.rmtree(path)
+                remove_checkpoint(path)
 
-    def clear_leftovers(self) -> None:
-        """Removes what a killed save left behind; only under the run's lock."""
-        for path in self.folder.glob(TEMPORARY_PREFIX + "*"):
-            shutil.rmtree(path)
+    # ------------------------------------------------------------------ going on
 
-    def load_newest(self) -> Checkpoint | None:
+    def load_newest(self, saved: int | None = None) -> Checkpoint | None:
         """The newest good checkpoint; None where there never was one.
 
-        Damaged ones are named, and set aside once an older one has been read. Raises
-        CheckpointError where there are only damaged ones: nothing is silently started over.
+        Damaged ones are named, and set aside once an older one has been read. `saved` is a step of
+        which somebody knows that it was saved. Raises CheckpointError where nothing is usable that
+        once was there: nothing is silently started over. Only under the run's lock.
         """
+        clear_leftovers(self.folder)
         damaged: list[Path] = []
         for path in reversed(steps_in(self.folder)):
             try:
-                checkpoint = open_checkpoint(path)
+                checkpoint = read_checkpoint(path)
             except DamagedError as error:
                 log.warning("checkpoint %s is damaged: %s", path.name, error)
                 damaged.append(path)
                 continue
-            for bad in damaged:
-                bad.rename(bad.with_name(f"damaged-{bad.name}"))
-                log.warning("set aside as checkpoints/damaged-%s", bad.name)
-            self.last_saved = checkpoint.step
+            set_aside(damaged)
+            self.last_saved = self.durable = checkpoint.step
             return checkpoint
-        if damaged:
-            names = ", ".join(path.name for path in damaged)
-            raise CheckpointError(f"no checkpoint in {self.folder} is usable: {names} damaged")
+        lost = [path.name for path in damaged] + [p.name for p in self.folder.glob("damaged-*")]
+        if lost:
+            raise CheckpointError(
+                f"no checkpoint in {self.folder} is usable: {', '.join(lost)}\n"
+                "nothing was changed; for a new run from the start choose another directory"
+            )
+        if saved is not None:
+            raise CheckpointError(
+                f"there is no checkpoint in {self.folder}, and one of step {saved:,} was saved\n"
+                "put it back; for a new run from the start choose another directory"
+            )
         return None
+
+    def load_best(self) -> Checkpoint | None:
+        """The best checkpoint by `monitor` that is not damaged; None where none was evaluated."""
+        for path in by_value(self.folder, self.monitor, self.mode):
+            try:
+                return read_checkpoint(path)
+            except DamagedError as error:
+                log.warning("checkpoint %s is damaged: %s", path.name, error)
+        return None
+
+
+def set_aside(paths: list[Path]) -> None:
+    for path in paths:
+        place = path.with_name(f"damaged-{path.name}")
+        number = 2
+        while place.exists():
+            place, number = path.with_name(f"damaged-{path.name}-{number}"), number + 1
+        path.rename(place)
+        log.warning("set aside as checkpoints/%s", place.name)

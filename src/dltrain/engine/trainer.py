@@ -108,6 +108,7 @@ class Trainer:
     def pause(self) -> None:
         """Logging, evaluation, and the checkpoint last, so that it holds both."""
         self.update.guard.check()  # where the host waits for the device anyway
+        self.saver.check()
         self.clock.stop()
         if self.clock.is_over():
             self.stop(MAX_TIME)
@@ -232,22 +233,25 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Takes everything from `checkpoint`; UserError where it is of another model."""
-        state = checkpoint.load_state()
         try:
-            self.model.load_state_dict(checkpoint.load_model())
-            self.update.load_state_dict(state["update"])
-        except (RuntimeError, KeyError, ValueError) as error:
+            self.model.load_state_dict(checkpoint.model)
+            self.take(checkpoint.state)
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0].strip().rstrip(":")
             raise UserError(
                 f"{checkpoint.path.name} does not fit this config: {reason}\n"
                 "a run goes on with its own model; for another one start a new run"
             ) from error
+        self.load_callbacks(checkpoint.state)
+
+    def take(self, state: dict[str, Any]) -> None:
+        """The inverse of `state_dict`, but for the callbacks."""
+        self.update.load_state_dict(state["update"])
         self.step, self.done, self.metrics = state["step"], state["done"], state["metrics"]
-        self.saver.best, self.should_stop = state["best"], state["stopped"]
+        self.saver.best, self.should_stop = state["best"], self.should_stop or state["stopped"]
         self.clock.before = state["elapsed_sec"]
         self.sums.load_state_dict(state["sums"], self.device)
         self.recorder.last = state["recorder"]["last"]
-        self.load_callbacks(state)
         set_random_state(state["random"])
         self.restore_position(state)
 
@@ -266,11 +270,6 @@ class Trainer:
         for name, callback in self.callbacks.items():
             if name in state["callbacks"]:
                 callback.load_state_dict(state["callbacks"][name])
-
-    def load_weights(self, checkpoint: Checkpoint) -> None:
-        """The weights of `checkpoint`, evaluation weights included; training is over by then."""
-        self.model.load_state_dict(checkpoint.load_model())
-        self.load_callbacks(checkpoint.load_state())
 
     @property
     def steps_per_epoch(self) -> int:

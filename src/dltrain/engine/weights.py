@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dltrain.engine.checkpoint import MODEL, read_tensors
+from dltrain.engine.checkpoint import MODEL
+from dltrain.engine.tensors import read_tensors
 from dltrain.errors import UserError
 
 log = logging.getLogger("dltrain")

@@ -1,0 +1,117 @@
+"""How a run ends that does not complete: what is recorded, and what the user reads."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from dltrain import runs
+from dltrain.commands.run import Run
+from dltrain.durable import storage_error
+from dltrain.errors import NO_PERMISSION, NO_SPACE, DltrainError, NonFiniteError, UserError
+
+log = logging.getLogger("dltrain")
+# What torch says when an allocator gives nothing more, on a CPU
+NO_MEMORY = ("not enough memory", "can't allocate memory")
+
+
+@contextmanager
+def recorded_failures(run: Run) -> Iterator[None]:
+    """A run that fails says so in its summary; the traceback of a fault goes to `train.log`."""
+    try:
+        yield
+    except BaseException as caught:
+        trained = run.trainer.model.training  # or else it was evaluating
+        with suppress(Exception):  # a second failure must not hide the first
+            run.trainer.close()
+        error = explain(caught, run, trained)
+        expected = isinstance(error, DltrainError) or is_storage_error(error)
+        with suppress(OSError):
+            log.debug("%s", error if error is caught and expected else traceback.format_exc())
+        with suppress(OSError):
+            run.save_summary("failed")
+            run.close("failed")
+        if expected or not isinstance(error, Exception):
+            raise error from caught.__cause__
+        last = traceback.format_exception_only(error)[-1].strip()
+        raise DltrainError(f"{last}\nthe traceback is in {run.dir / runs.LOG}") from error
+
+
+def explain(error: BaseException, run: Run, trained: bool) -> BaseException:
+    """The same failure with what the run knows of it; as it is where that is nothing."""
+    if isinstance(error, NonFiniteError):
+        return describe_nonfinite(error, run)
+    if is_out_of_memory(error):
+        return DltrainError(describe_out_of_memory(error, run, trained))
+    return error
+
+
+def describe_nonfinite(error: NonFiniteError, run: Run) -> NonFiniteError:
+    trainer = run.trainer
+    return NonFiniteError(
+        f"step {trainer.step + 1}: {error}; lr {trainer.update.lr:g}; "
+        f"{run.saver.describe_last()}\n"
+        "try a smaller optimizer.lr, trainer.max_grad_norm=1, or trainer.on_nonfinite=skip"
+    )
+
+
+def describe_out_of_memory(error: BaseException, run: Run, trained: bool) -> str:
+    """Which setting to halve: the micro-batch, which changes no result, or the batch."""
+    loader, accumulate = run.config["loader"], run.config["trainer"]["accumulate"]
+    where = "training" if trained else "evaluating"
+    lines = [f"out of memory at step {run.trainer.step + 1:,}, {where}: {first_sentence(error)}"]
+    if not trained:
+        half = max(1, loader["eval_batch_size"] // 2)
+        lines.append(f"try loader.eval_batch_size={half}")
+    elif 2 * accumulate <= loader["batch_size"]:
+        lines.append(
+            f"try trainer.accumulate={2 * accumulate}: the same steps in half the memory; "
+            f"or loader.batch_size={loader['batch_size'] // 2}"
+        )
+    else:
+        lines.append("one sample at a time does not fit: choose a smaller model")
+    lines.append(run.saver.describe_last())
+    return "\n".join(lines)
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Before the first step it is the model, or the dataset, that does not fit."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"the model and the data do not fit into memory: {first_sentence(error)}"
+        ) from error
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":  # torch's
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
+
+
+def first_sentence(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    head, _, rest = text.partition("DefaultCPUAllocator: ")
+    return (rest or head).partition(". ")[0].removesuffix(".")
+
+
+@contextmanager
+def storage_errors() -> Iterator[None]:
+    """A disk that is full or may not be written, wherever it shows, is exit code 5."""
+    try:
+        yield
+    except OSError as error:
+        if is_storage_error(error):
+            raise storage_error(error) from error
+        raise
+
+
+def is_storage_error(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (*NO_SPACE, *NO_PERMISSION, errno.EIO)

@@ -1,0 +1,115 @@
+"""Files that are whole or not there, whatever ends the process or the power. Imports no package.
+
+A rename is atomic, but neither it nor the data is on the disk before both were synced: the file
+before it is renamed, the folder after.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dltrain.errors import NO_SPACE, StorageError
+
+
+def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, str]:
+    """Writes and syncs a file; the size and SHA-256 of what was meant to be written."""
+    digest, size = hashlib.sha256(), 0
+    with naming(path), open(path, "wb") as file:
+        for part in parts:
+            file.write(part)
+            digest.update(part)
+            size += len(part)
+        file.flush()
+        os.fsync(file.fileno())
+    return size, digest.hexdigest()
+
+
+def replace_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """Replaces the file whole: a reader sees the old one or the new one; and durably with `sync`.
+
+    Without it, the power going may leave an empty file: for what can be done without.
+    """
+    temporary = temporary_name(path)
+    try:
+        if sync:
+            write_parts(temporary, [text.encode()])
+        else:
+            with naming(temporary):
+                temporary.write_bytes(text.encode())
+        with naming(path):
+            os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk leaves no half of a file behind
+        raise
+    if sync:
+        sync_folder(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where a file is written before it has its name; a killed process may leave it there."""
+    return path.with_name(f".{path.name}.tmp")
+
+
+def sync_folder(path: Path) -> None:
+    """Makes the names in a folder durable; without it a rename may be lost with the power."""
+    with naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link (not what it leads to), or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def irregular(path: Path) -> str | None:
+    """What `path` is where it is neither a file nor a folder (`a link`); None where it is."""
+    mode = os.lstat(path).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    return "a link" if stat.S_ISLNK(mode) else "a special file"
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError of writing, which knows only a number, gets the name of the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def storage_error(error: OSError, needed: int | None = None) -> StorageError:
+    """What to say when a disk is full, over quota, read-only or not ours; `needed` is in bytes."""
+    where = f" {error.filename}" if error.filename else ""
+    text = f"cannot write{where}: {error.strerror or error}"
+    if error.errno in NO_SPACE:
+        sizes = [f"{needed:,} bytes are needed"] if needed else []
+        free = free_bytes(Path(error.filename or "."))
+        sizes += [f"{free:,} are free"] if needed and free is not None else []
+        text += f" ({', '.join(sizes)})" if sizes else ""
+        text += "\nmake room, or raise the quota or limit (ulimit -f)"
+    return StorageError(text)
+
+
+def free_bytes(path: Path) -> int | None:
+    for place in (path, *path.parents):
+        try:
+            return shutil.disk_usage(place).free
+        except OSError:
+            continue
+    return None

@@ -1,0 +1,116 @@
+"""Small files that anybody may have written, as plain data: no code, no links, bounded memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_BYTES = 1 << 20  # what a config or a record has at the very most; as brackets, 25 MB of lists
+MAX_DEPTH = 64
+MAX_VALUES = 30_000  # OmegaConf takes 0.1 ms and 2 KB for each
+MAX_NUMBER = (
+    100  # characters: 1:1:1:1... is a number too, of any size, and takes its square in time
+)
+# What is wrong with a file; RecursionError: a json without end
+PLAIN_ERRORS = (OSError, ValueError, ArithmeticError, yaml.YAMLError, RecursionError)
+# libyaml's parser is ten times as fast as Python's
+PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class PlainError(ValueError):
+    """The file holds more than plain data, or is no file; the message goes behind its name."""
+
+
+def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
+    """What a regular file of at most `max_bytes` holds.
+
+    Raises PlainError for a link, a folder, a pipe or a device, without waiting for it or following
+    it, and OSError and UnicodeDecodeError.
+    """
+    if path.is_symlink():
+        raise PlainError("it is a link")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise PlainError("it is not a regular file")
+        data = file.read(max_bytes + 1)
+    if len(data) > max_bytes:
+        raise PlainError(f"it has more than {max_bytes:,} bytes")
+    return data.decode("utf-8")
+
+
+def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
+    """Raises one of PLAIN_ERRORS."""
+    return json.loads(read_text(path, max_bytes))
+
+
+def read_yaml(path: Path, max_bytes: int = MAX_BYTES) -> Any:
+    """Mappings, lists and scalars. Raises one of PLAIN_ERRORS.
+
+    PlainError also for what a run never writes, and what can hide or multiply: anchors, aliases,
+    tags, merged and repeated keys.
+    """
+    text = read_text(path, max_bytes)
+    if "\0" in text:
+        raise PlainError("it holds a NUL character")
+    events = _bounded(yaml.parse(text, Loader=PARSER))
+    for event in events:
+        if isinstance(event, yaml.DocumentStartEvent):
+            value = _value(events, next(events), 0)
+            next(events)  # the end of the document
+            if not isinstance(next(events), yaml.StreamEndEvent):
+                raise PlainError("it has more than one document")
+            return value
+    return None  # an empty file
+
+
+def _bounded(events: Iterator[Any]) -> Iterator[Any]:
+    for index, event in enumerate(events):
+        if index > MAX_VALUES:
+            raise PlainError(f"it holds more than {MAX_VALUES:,} values")
+        yield event
+
+
+def _value(events: Iterator[Any], event: Any, depth: int) -> Any:
+    line = f"line {event.start_mark.line + 1}: "
+    if depth > MAX_DEPTH:
+        raise PlainError(f"{line}it is nested more than {MAX_DEPTH} deep")
+    if getattr(event, "anchor", None) is not None:
+        raise PlainError(f"{line}it has an anchor or an alias")
+    if getattr(event, "tag", None) is not None:
+        raise PlainError(f"{line}it has the tag {str(event.tag)[:60]!r}")
+    if isinstance(event, yaml.ScalarEvent):
+        return _scalar(event, line)
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = []
+        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+            items.append(_value(events, event, depth + 1))
+        return items
+    mapping: dict[Any, Any] = {}
+    while not isinstance(event := next(events), yaml.MappingEndEvent):
+        key = _value(events, event, depth + 1)
+        if isinstance(key, list | dict) or key in mapping:
+            what = "a key that is no scalar" if isinstance(key, list | dict) else "a key twice"
+            raise PlainError(f"line {event.start_mark.line + 1}: it has {what}")
+        mapping[key] = _value(events, next(events), depth + 1)
+    return mapping
+
+
+def _scalar(event: yaml.ScalarEvent, line: str) -> Any:
+    """The text, or what yaml says that it stands for: a number, true, null, a date."""
+    tag = _RESOLVER.resolve(yaml.ScalarNode, event.value, event.implicit)
+    if tag == _RESOLVER.DEFAULT_SCALAR_TAG:
+        return event.value
+    if len(event.value) > MAX_NUMBER:
+        raise PlainError(f"{line}it has a number of {len(event.value):,} characters")
+    # `<<` has no constructor: a merge is an error
+    return _RESOLVER.construct_object(yaml.ScalarNode(tag, event.value, event.start_mark))
+
+
+_RESOLVER = yaml.SafeLoader("")
