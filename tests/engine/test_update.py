@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from dltrain.engine.tensors import snapshot
 from dltrain.engine.guard import DeviceGuard, HostGuard
+from dltrain.engine.tensors import snapshot
 from dltrain.engine.update import Update
 from dltrain.errors import NonFiniteError
 
