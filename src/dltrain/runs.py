@@ -169,6 +169,10 @@ def is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63
 
 
+def is_record(value: Any) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("versions", {}), dict)
+
+
 # What the program takes from a run's small files, and what it must be: anybody may have made them
 RELIED_ON: dict[str, Callable[[Any], bool]] = {
     "status": lambda value: isinstance(value, str),
@@ -177,7 +181,8 @@ RELIED_ON: dict[str, Callable[[Any], bool]] = {
     "best": lambda value: value is None or isinstance(value, dict),
     "threads": lambda value: is_count(value) and 1 <= value <= MAX_THREADS,
     "choices": lambda value: isinstance(value, dict),
-    "resumed": lambda value: isinstance(value, list),
+    "versions": lambda value: isinstance(value, dict),
+    "resumed": lambda value: isinstance(value, list) and all(map(is_record, value)),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
 from dltrain.config import compose as composing
 from dltrain.config.check import check
-from dltrain.config.messages import type_error
+from dltrain.config.messages import shorten, type_error
 from dltrain.config.near import did_you_mean
 from dltrain.config.schema import TrainConfig
 from dltrain.errors import UserError
@@ -47,7 +49,7 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{what}; write `dltrain resume RUN [key=value ...]`")
     text, *overrides = rest
     run_dir = runs.find_run(text)
-    choices = runs.read_json(run_dir / runs.RECORD).get("choices", {})
+    choices = stored_choices(run_dir)
     cfg = stored_config(run_dir)
     apply_overrides(cfg, overrides, choices)
     job = Job(
@@ -62,10 +64,29 @@ def main(argv: list[str]) -> int:
     return run_job(job, SIGNALS).exit_code
 
 
+def stored_choices(run_dir: Path) -> dict[str, Any]:
+    """Which config was chosen in each group, as the run's record has it; they are only shown."""
+    choices: dict[str, Any] = {}
+    with suppress(UserError):  # whoever needs more of the record says what is wrong with it
+        choices = runs.read_json(run_dir / runs.RECORD).get("choices", {})
+    names = {k: v if isinstance(v, list) else [v] for k, v in choices.items()}
+    return {k: choices[k] for k, v in names.items() if all(is_name(each) for each in (k, *v))}
+
+
+def is_name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[\w./-]{1,100}", value) is not None
+
+
 def stored_config(run_dir: Path) -> DictConfig:
-    """The run's `config.yaml` as plain data, against the schema: nothing in it is interpolated."""
+    """The run's `config.yaml` as plain data, against the schema: nothing in it is interpolated.
+
+    It may come from anywhere: what writes outside of the run's directory has to be typed.
+    """
     data = runs.read_config(run_dir)
     refuse_interpolations(data, run_dir / runs.CONFIG)
+    dataset = data.get("dataset")
+    if isinstance(dataset, dict) and "download" in dataset:
+        dataset["download"] = False
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), data)
     except OmegaConfBaseException as error:
@@ -78,13 +99,15 @@ def stored_config(run_dir: Path) -> DictConfig:
 def refuse_interpolations(node: Any, file: Path) -> None:
     """A stored config is resolved; `${...}` in one would read this machine's environment."""
     if isinstance(node, dict):
-        for value in node.values():
+        for key, value in node.items():
+            refuse_interpolations(key, file)
             refuse_interpolations(value, file)
     elif isinstance(node, list):
         for value in node:
             refuse_interpolations(value, file)
     elif isinstance(node, str) and "${" in node:
-        raise UserError(f"{file} holds the interpolation {node!r}; the config of a run has none")
+        shown = shorten(repr(node), 100)
+        raise UserError(f"{file} holds the interpolation {shown}; the config of a run has none")
 
 
 def apply_overrides(cfg: DictConfig, overrides: list[str], choices: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dltrain.config.durations import parse_duration
 from dltrain.config.messages import explain_resolution_error, shorten
 from dltrain.config.near import did_you_mean
+from dltrain.config.rules import part_problems
 from dltrain.config.schema import JUDGE_NULL, SECTIONS, TrainConfig, rules
 from dltrain.config.signatures import TargetError, check_arguments, read_signature
 from dltrain.config.targets import check_target
@@ -21,6 +22,30 @@ MAX_PROBLEMS = 6
 MAX_VALUE = 100
 MAX_DEPTH = 32
 TARGET_GROUPS = ("dataset", "model", "task", "optimizer", "scheduler")
+# What an entry of a group may be, beside what --allow-target vouches for: a part of that kind
+ROOMS = {
+    "dataset": ("dltrain.data",),
+    "augmentation": ("dltrain.data", "torchvision.transforms"),
+    "model": ("dltrain.models", "torch.nn", "torchvision.models"),
+    "task": ("dltrain.tasks",),
+    "optimizer": ("dltrain.optimizers", "torch.optim"),
+    "scheduler": ("dltrain.schedulers",),
+    "callbacks": ("dltrain.callbacks",),
+    "loggers": ("dltrain.loggers",),
+}
+# What Hydra's own keys of a `_target_` node must be
+INSTRUCTIONS: dict[str, Callable[[Any], bool]] = {
+    "_partial_": lambda value: isinstance(value, bool),
+    "_recursive_": lambda value: isinstance(value, bool),
+    "_args_": lambda value: isinstance(value, list),
+    "_convert_": lambda value: value in ("none", "partial", "object", "all"),
+}
+RULES = {
+    "_partial_": "it must be true or false",
+    "_recursive_": "it must be true or false",
+    "_args_": "it must be a list",
+    "_convert_": "it must be one of none, partial, object, all",
+}
 # Keys of a `_target_` node that the builder takes out before the constructor is called
 RESERVED = {"optimizer": {"decay_norm_and_bias"}}
 
@@ -39,18 +64,26 @@ def check(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
             raise UserError("\n".join(lines))
         config: Any = OmegaConf.to_container(typed, resolve=True)
     except (OmegaConfBaseException, RecursionError) as error:
-        raise UserError(explain_resolution_error(error)) from error
+        raise UserError(explain_resolution_error(error, cfg)) from error
     refuse_escaped(config)
     problems = [*range_problems(config), *structure_problems(config)]
     problems += target_problems(config, allowed) if not problems else []
+    if not problems:  # of the right type: in the right range?
+        found = part_problems(target_nodes(config))
+        problems += [f"{key} is {shown(value)}; {wrong}" for key, value, wrong in found]
     if problems:
-        shown = (
+        lines = (
             problems
             if len(problems) <= MAX_PROBLEMS
             else [*problems[: MAX_PROBLEMS - 1], f"and {len(problems) - MAX_PROBLEMS + 1} more"]
         )
-        raise UserError("\n".join(shorten(problem) for problem in shown))
+        raise UserError("\n".join(shorten(visible(line)) for line in lines))
     return dict(config)
+
+
+def visible(text: str) -> str:
+    """What steers a terminal is spelled out: a config can come from anywhere."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def without_unknown(cfg: DictConfig) -> DictConfig:
@@ -91,10 +124,12 @@ def range_problems(config: dict[str, Any]) -> Iterator[str]:
         value = select(config, key)
         if value is None and rule not in JUDGE_NULL:
             continue
-        wrong = rule(value)
-        if wrong:
-            shown = "empty" if value == "" else shorten(plain(value), MAX_VALUE)
-            yield f"{key} is {shown}; {wrong}"
+        if wrong := rule(value):
+            yield f"{key} is {shown(value)}; {wrong}"
+
+
+def shown(value: Any) -> str:
+    return "empty" if value == "" else shorten(plain(value), MAX_VALUE)
 
 
 def plain(value: Any) -> str:
@@ -122,8 +157,11 @@ def target_problems(config: dict[str, Any], allowed: Sequence[str]) -> Iterator[
         arguments = {k: v for k, v in node.items() if k not in RESERVED.get(key, ())}
         if key == "scheduler":
             arguments = {k: as_fraction(v) for k, v in arguments.items()}
+        if wrong := instruction_problem(key, node):
+            yield wrong
+            continue
         try:
-            check_target(node["_target_"], allowed)
+            check_target(node["_target_"], allowed, rooms=rooms_of(key))
             signature = read_signature(node["_target_"])
         except TargetError as error:
             yield f"{key}._target_: {error}"
@@ -131,6 +169,29 @@ def target_problems(config: dict[str, Any], allowed: Sequence[str]) -> Iterator[
         if signature is not None:
             partial = key == "optimizer" or node.get("_partial_") is True  # `params` comes later
             yield from check_arguments(signature, arguments, partial=partial, key=key)
+
+
+def is_entry(key: str) -> bool:
+    """Whether what stands there is built for itself, and not as an argument of something."""
+    group, _, name = key.partition(".")
+    return key in TARGET_GROUPS or (group not in TARGET_GROUPS and "." not in name)
+
+
+def rooms_of(key: str) -> Sequence[str] | None:
+    return ROOMS[key.partition(".")[0]] if is_entry(key) else None
+
+
+def instruction_problem(key: str, node: dict[str, Any]) -> str | None:
+    """What is wrong with the keys of a node that are for Hydra, which would fail in its own way."""
+    target = node["_target_"]
+    if not isinstance(target, str):
+        return f"{key}._target_ is {plain(target)}; it must be the full name of a class"
+    for name, is_right in INSTRUCTIONS.items():
+        if name in node and not is_right(node[name]):
+            return f"{key}.{name} is {plain(node[name])}; {RULES[name]}"
+    if node.get("_partial_") and is_entry(key) and key != "optimizer":
+        return f"{key}._partial_ is true; it is for the arguments of a {key.split('.')[0]}"
+    return None
 
 
 def as_fraction(value: Any) -> Any:

@@ -27,11 +27,14 @@ PARTS = tuple(
 CLASSES = ("torch.nn", "torch.optim", "torchvision.models", "torchvision.transforms")
 
 
-def check_target(target: str, allowed: Sequence[str] = ()) -> None:
+def check_target(
+    target: str, allowed: Sequence[str] = (), *, rooms: Sequence[str] | None = None
+) -> None:
     """Refuses a dotted name that is not defined where it may be, judging by source text alone.
 
     Args:
         allowed: packages or modules that the user's own command line vouches for.
+        rooms: where it has to be defined, of what may be named at all; None where that is open.
 
     Raises TargetError: there is no such thing, or it is not allowed.
     """
@@ -39,6 +42,8 @@ def check_target(target: str, allowed: Sequence[str] = ()) -> None:
     node = definition.node
     if not _is_allowed(definition.module.name, isinstance(node, ast.ClassDef), allowed):
         raise _refusal(target, definition.module.name, definition.qualname)
+    if rooms is not None and not _is_within(definition.module.name, (*rooms, *allowed)):
+        raise TargetError(f"`{target}` is of another kind; here goes a class of {', '.join(rooms)}")
 
 
 def check_object(obj: object, allowed: Sequence[str] = ()) -> None:
