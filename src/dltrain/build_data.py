@@ -91,31 +91,48 @@ def make_loader(
     allowed: Sequence[str] = (),
 ) -> Any:
     """The batches of a split on `device`; only those of `train` are shuffled and augmented."""
-    import torch
-
-    from dltrain.data.resident import ResidentLoader
-
     training = split == "train"
     loader, arrays = config["loader"], data.splits[split]
     if not training and not len(arrays.targets):
         return NoSamples()
     augmentations = build.make_all(config, "augmentation", allowed) if training else {}
+    options = {
+        "batch_size": loader["batch_size" if training else "eval_batch_size"],
+        "mean": data.dataset.mean,
+        "std": data.dataset.std,
+        "device": device,
+        "augmentations": tuple(augmentations.values()),
+        "shuffle": training,
+        "seed": config["seed"],
+        "drop_last": training and loader["drop_last"],
+    }
+    place = placement(loader, data, device)
     try:
-        return ResidentLoader(
-            torch.from_numpy(arrays.inputs),
-            torch.from_numpy(arrays.targets),
-            batch_size=loader["batch_size" if training else "eval_batch_size"],
-            mean=data.dataset.mean,
-            std=data.dataset.std,
-            device=device,
-            augmentations=tuple(augmentations.values()),
-            shuffle=training,
-            seed=config["seed"],
-            drop_last=training and loader["drop_last"],
-            storage=placement(loader["placement"], data, device),
-        )
+        if place == "stream":
+            return streamed(arrays, split, num_workers=loader["num_workers"], **options)
+        return resident(arrays, storage=place, **options)
     except ValueError as error:
         raise UserError(str(error)) from error
+
+
+def streamed(arrays: Any, split: str, **options: Any) -> Any:
+    import torch
+
+    from dltrain.data.streamed import StreamedLoader
+    from dltrain.data.workers import ArraySource
+
+    source = ArraySource(arrays.inputs, split)
+    return StreamedLoader(source, torch.from_numpy(arrays.targets), **options)
+
+
+def resident(arrays: Any, **options: Any) -> Any:
+    import torch
+
+    from dltrain.data.resident import ResidentLoader
+
+    return ResidentLoader(
+        torch.from_numpy(arrays.inputs), torch.from_numpy(arrays.targets), **options
+    )
 
 
 class NoSamples:
@@ -126,9 +143,19 @@ class NoSamples:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
         return iter(())
 
+    def close(self) -> None:
+        """There is nothing to end."""
 
-def placement(wanted: str, data: Data, device: torch.device) -> Any:
-    """`device` or `host`: automatically, the device if half of its free memory holds the set."""
+
+def placement(loader: dict[str, Any], data: Data, device: torch.device) -> Any:
+    """`device`, `host` or `stream`.
+
+    `auto`: as it is needed where workers were asked for, else on the device if half of its free
+    memory is enough, else on the host.
+    """
+    wanted = loader["placement"]
+    if wanted == "auto" and loader["num_workers"]:
+        return "stream"
     if wanted != "auto" or device.type == "cpu":
         return "device" if wanted == "auto" else wanted
     import torch

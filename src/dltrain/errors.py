@@ -34,3 +34,7 @@ class StorageError(DltrainError):
     """No space, no quota, or no permission to write."""
 
     exit_code = 5
+
+
+class WorkerError(DltrainError):
+    """A process that reads data has died, or a sample cannot be read."""

@@ -97,10 +97,17 @@ def say_what_is_trained(
 
     count = torch.get_num_threads()
     threads = f", {count} thread{'s' * (count > 1)}" if trainer.device.type == "cpu" else ""
-    place = trainer.train_loader.storage
-    stored = f"; the data is held on the {place} (loader.placement={config['loader']['placement']})"
-    shown = stored if trainer.device.type == "cuda" else ""
+    place = describe_placement(config["loader"], trainer.train_loader.storage)
+    shown = f"; {place}" if trainer.device.type == "cuda" or "read" in place else ""
     say("on", f"{device_name(trainer.device)}, {trainer.precision}{threads}{shown}")
+
+
+def describe_placement(loader: dict[str, Any], storage: str) -> str:
+    if storage != "stream":
+        return f"the data is held on the {storage} (loader.placement={loader['placement']})"
+    count = loader["num_workers"]
+    workers = f"{count} worker{'s' * (count > 1)}" if count else "this process"
+    return f"the data is read by {workers} as it is needed"
 
 
 def say(what: str, text: str) -> None:

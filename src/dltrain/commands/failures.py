@@ -11,7 +11,14 @@ from contextlib import contextmanager, suppress
 from dltrain import runs
 from dltrain.commands.run import Run
 from dltrain.durable import storage_error
-from dltrain.errors import NO_PERMISSION, NO_SPACE, DltrainError, NonFiniteError, UserError
+from dltrain.errors import (
+    NO_PERMISSION,
+    NO_SPACE,
+    DltrainError,
+    NonFiniteError,
+    UserError,
+    WorkerError,
+)
 
 log = logging.getLogger("dltrain")
 # What torch says when an allocator gives nothing more, on a CPU
@@ -44,6 +51,8 @@ def explain(error: BaseException, run: Run, trained: bool) -> BaseException:
     """The same failure with what the run knows of it; as it is where that is nothing."""
     if isinstance(error, NonFiniteError):
         return describe_nonfinite(error, run)
+    if isinstance(error, WorkerError):
+        return WorkerError(f"{error}\n{run.saver.describe_last()}; `dltrain resume {run.dir}`")
     if is_out_of_memory(error):
         return DltrainError(describe_out_of_memory(error, run, trained))
     return error

@@ -63,7 +63,7 @@ class Run:
             sync_logs=self.metrics_log.sync,
         )
         device = choose_device(job.config["trainer"]["device"])
-        loaders = {
+        self.loaders = loaders = {
             split: make_loader(job.config, data, split, device, job.allowed)
             for split in ("train", "val")
         }
@@ -187,6 +187,7 @@ class Run:
             trainer.load_callbacks(best.state)
             self.tested = f"the best weights, of step {best.step:,}"
         loader = make_loader(self.config, self.data, "test", trainer.device)
+        self.loaders["test"] = loader
         try:
             metrics = evaluate(
                 trainer.eval_model,
@@ -222,6 +223,8 @@ class Run:
         return Result(exit_code, best["value"] if best else None, self.dir)
 
     def close(self, status: str) -> None:
+        for loader in self.loaders.values():
+            loader.close()
         self.recorder.close(status)
         self.metrics_log.close()
 

@@ -7,6 +7,7 @@ augmentation, callbacks and loggers) are open here: the signature of what they n
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
@@ -23,8 +24,9 @@ def at_least(low: float, high: float = math.inf) -> Rule:
     return lambda value: None if low <= value <= high else text
 
 
-def above(low: float) -> Rule:
-    return lambda value: None if low < value < math.inf else f"it must be a number > {low:g}"
+def above(low: float, high: float = math.inf) -> Rule:
+    text = f"it must be a number > {low:g}" + (f" and <= {high:g}" if high < math.inf else "")
+    return lambda value: None if low < value <= high and value < math.inf else text
 
 
 def one_of(*choices: str) -> Rule:
@@ -44,7 +46,9 @@ def duration(*units: str, or_none: bool = False) -> Rule:
 
 def device(value: Any) -> str | None:
     kind, _, index = str(value).partition(":")
-    known = value in ("auto", "cpu", "cuda") or (kind == "cuda" and index.isdigit())
+    known = value in ("auto", "cpu", "cuda") or (
+        kind == "cuda" and re.fullmatch("[0-9]{1,3}", index)
+    )
     return None if known else "it must be auto, cpu, cuda or cuda:N"
 
 
@@ -64,10 +68,16 @@ def metric_name(value: Any) -> str | None:
     return None if ok else "it must name a metric and its split, such as accuracy/val or loss/val"
 
 
+def file_name(value: Any) -> str | None:
+    ok = str(value).strip() and "\0" not in str(value)
+    return None if ok else "it must be a .safetensors, a .pth or a run, or null"
+
+
 def run_name(value: Any) -> str | None:
     parts = str(value).split("/")
-    ok = value and all(part not in ("", ".", "..") for part in parts) and len(str(value)) <= 200
-    return None if ok else "it must be a relative path of at most 200 characters below outputs/"
+    ok = value and all(part not in ("", ".", "..") for part in parts) and str(value).isprintable()
+    fits = len(str(value).encode(errors="replace")) <= 200  # of the 255 of a file's name
+    return None if ok and fits else "it must be a path of at most 200 bytes below outputs/"
 
 
 def key(rule: Rule) -> Any:
@@ -77,12 +87,12 @@ def key(rule: Rule) -> Any:
 
 @dataclass
 class LoaderConfig:
-    batch_size: int = key(at_least(1))
-    eval_batch_size: int = key(at_least(1))
+    batch_size: int = key(at_least(1, 1e9))
+    eval_batch_size: int = key(at_least(1, 1e9))
     num_workers: int = key(at_least(0, 1024))
-    placement: str = key(one_of("auto", "device", "host"))
+    placement: str = key(one_of("auto", "device", "host", "stream"))
     drop_last: Any = key(truth)
-    limit_batches: int | None = key(at_least(1))
+    limit_batches: int | None = key(at_least(1, 1e9))
 
 
 @dataclass
@@ -94,7 +104,7 @@ class TrainerConfig:
     device: str = key(device)
     precision: str = key(one_of("fp32", "tf32", "bf16", "fp16", "auto"))
     compile: Any = key(truth)
-    accumulate: int = key(at_least(1))
+    accumulate: int = key(at_least(1, 1e6))
     max_grad_norm: float | None = key(above(0))
     on_nonfinite: str = key(one_of("stop", "skip"))
     deterministic: Any = key(truth)
@@ -106,7 +116,7 @@ class TrainerConfig:
 @dataclass
 class CheckpointConfig:
     every: str = key(duration(STEPS, EPOCHS, PERCENT))
-    keep: int = key(at_least(2))
+    keep: int = key(at_least(2, 1e9))
     monitor: str = key(metric_name)
     mode: str = key(one_of("max", "min"))
     final: str = key(one_of("best", "last"))
@@ -117,18 +127,18 @@ class TrainConfig:
     name: str = key(run_name)
     seed: int = key(at_least(0, 2**63 - 1))
     resume: str = key(one_of("none", "auto"))
-    init_from: str | None = MISSING
+    init_from: str | None = key(file_name)
     dataset: Any = MISSING
     loader: LoaderConfig = field(default_factory=LoaderConfig)
-    augmentation: Any = MISSING
+    augmentation: Any = field(default_factory=dict)
     model: Any = MISSING
     task: Any = MISSING
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
-    callbacks: Any = MISSING
-    loggers: Any = MISSING
+    callbacks: Any = field(default_factory=dict)  # so that callbacks=[] is none
+    loggers: Any = field(default_factory=dict)
 
 
 SECTIONS = {"loader": LoaderConfig, "trainer": TrainerConfig, "checkpoint": CheckpointConfig}
@@ -163,13 +173,14 @@ JUDGE_NULL = (threads, truth)
 
 # Keys of open groups that mean the same whatever the `_target_` is. Checked where they are present.
 OPEN_RULES: dict[str, Rule] = {
-    "optimizer.lr": number(above(0)),
+    "optimizer.lr": number(above(0, 1e6)),
     "optimizer.betas": each(number(probability)),
     "optimizer.eps": number(at_least(0, 1e6)),
     "optimizer.weight_decay": number(at_least(0, 1e6)),
     "optimizer.momentum": number(at_least(0, 1)),
     "model.dropout": number(probability),
-    "dataset.num_classes": number(at_least(1)),
+    "task.label_smoothing": number(probability),
+    "dataset.num_classes": number(at_least(1, 1e6)),
     "scheduler.warmup": duration(STEPS, EPOCHS, PERCENT, or_none=True),
 }
 

@@ -119,6 +119,16 @@ class Pixels:
         return images.view(len(index), height, width, channels).permute(0, 3, 1, 2)
 
 
+def leading_movements(parts: Sequence[Augmentation]) -> list[Movement]:
+    """The parts that the gather itself does: those before the first that looks at the pixels."""
+    moves: list[Movement] = []
+    for part in parts:
+        if not isinstance(part, Movement):
+            break
+        moves.append(part)
+    return moves
+
+
 def move_images(inputs: Tensor, moves: Sequence[tuple[Movement, Tensor]]) -> Tensor:
     """uint8 [n, C, H, W] moved by all of `moves` in their order. A dataset keeps its `Pixels`."""
     return Pixels(inputs).read(torch.arange(len(inputs), device=inputs.device), moves)

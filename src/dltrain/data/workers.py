@@ -1,0 +1,260 @@
+"""Processes that read samples into memory shared with this one, in the order asked for.
+
+A worker is a fork: it has the dataset without a copy, imports nothing, and computes with numpy
+alone. Its part of a batch goes into a slot of an anonymous shared mapping, so that nothing is
+pickled and no descriptor is passed. It ignores the signals that stop a run, which its parent
+answers, and is killed by the kernel when its parent is gone.
+"""
+
+import ctypes
+import mmap
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection, Pipe
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from dltrain.errors import WorkerError
+
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
+PR_SET_PDEATHSIG = 1  # prctl(2)
+_IDLE = -1
+
+
+class Source(Protocol):
+    """Samples that are read one at a time."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, out: np.ndarray) -> None:
+        """Writes sample `index` into `out`, of `dtype` and `shape`. May raise anything."""
+
+    def describe(self, index: int) -> str:
+        """What the user knows the sample by: its number, its file."""
+
+
+class ArraySource:
+    """The rows of an array [N, ...]."""
+
+    def __init__(self, inputs: np.ndarray, name: str) -> None:
+        self.inputs, self.name = inputs, name
+        self.dtype, self.shape = inputs.dtype, tuple(inputs.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def read(self, index: int, out: np.ndarray) -> None:
+        out[...] = self.inputs[index]
+
+    def describe(self, index: int) -> str:
+        return f"sample {index} of {self.name}"
+
+
+class Worker(NamedTuple):
+    """A process and this end of its pipe."""
+
+    pid: int
+    pipe: Connection
+
+
+class Readers:
+    """Reads batches of `source` into slots, in `num_workers` processes or, with 0, in this one.
+
+    At most `num_slots` batches of at most `batch_size` samples are under way. Batches come back in
+    the order in which they were asked for; every worker reads its share of each.
+    """
+
+    def __init__(
+        self, source: Source, *, batch_size: int, num_slots: int, num_workers: int
+    ) -> None:
+        self._source, self._num_workers = source, num_workers
+        shape = (num_slots, batch_size, *source.shape)
+        num_bytes = int(np.prod(shape)) * source.dtype.itemsize
+        self._slots = np.frombuffer(mmap.mmap(-1, num_bytes), source.dtype).reshape(shape)
+        # What each worker is reading, for the message if it dies of it
+        self._reading = np.frombuffer(mmap.mmap(-1, 8 * max(1, num_workers)), np.int64)
+        self._workers: list[Worker] = []
+        self._asked: deque[tuple[int, np.ndarray]] = deque()  # (slot, index)
+        self._next_slot = 0
+        self._owner = os.getpid()
+
+    @property
+    def has_room(self) -> bool:
+        return len(self._asked) < len(self._slots)
+
+    def ask(self, index: np.ndarray) -> None:
+        """Has the samples of index, int64 [n], read; there must be room."""
+        assert self.has_room
+        if len(self._workers) < self._num_workers:
+            self._start()
+        slot = self._next_slot
+        self._next_slot = (slot + 1) % len(self._slots)
+        self._asked.append((slot, index))
+        for number, worker in enumerate(self._workers):
+            begin, end = _share(len(index), number, self._num_workers)
+            head = np.array([slot, begin], dtype=np.int64)
+            with suppress(BrokenPipeError, ConnectionResetError):  # `take` says who has died
+                worker.pipe.send_bytes(np.concatenate([head, index[begin:end]]).tobytes())
+
+    def take(self) -> np.ndarray:
+        """The batch that was asked for first, [n, *shape]: good until the next `ask`.
+
+        Raises WorkerError, which names the sample, where it cannot be read or a worker has died.
+        """
+        slot, index = self._asked.popleft()
+        if not self._num_workers:
+            _read(self._source, index, self._slots[slot], self._reading)
+        for number, worker in enumerate(list(self._workers)):
+            try:
+                problem = worker.pipe.recv_bytes().decode(errors="replace")
+            except (EOFError, ConnectionResetError):
+                problem = self._obituary(number)
+            if problem:
+                self.close()
+                raise WorkerError(problem)
+        return self._slots[slot, : len(index)]
+
+    def forget(self) -> None:
+        """Lets go of what was asked for and not taken, once it has been read."""
+        while self._asked:
+            if self._num_workers:
+                self.take()
+            else:
+                self._asked.popleft()
+
+    def close(self) -> None:
+        """Ends the workers. What was asked for is gone; asking again starts new ones."""
+        workers, self._workers = self._workers, []
+        self._asked.clear()
+        for worker in workers:
+            worker.pipe.close()
+            with suppress(ProcessLookupError):
+                os.kill(worker.pid, signal.SIGKILL)  # it holds nothing but memory
+            with suppress(ChildProcessError):
+                os.waitpid(worker.pid, 0)
+
+    def __del__(self) -> None:
+        if not sys.is_finalizing() and self._owner == os.getpid():  # not in a fork of ours
+            self.close()
+
+    def _start(self) -> None:
+        self._reading[:] = _IDLE
+        while len(self._workers) < self._num_workers:
+            ours, theirs = Pipe()
+            number = len(self._workers)
+            with _signals_held_back():
+                pid = _fork()
+                if pid == 0:
+                    _work(self._source, self._slots, self._reading[number:], theirs, self._owner)
+            theirs.close()
+            self._workers.append(Worker(pid, ours))
+
+    def _obituary(self, number: int) -> str:
+        """Of a worker whose pipe is closed: how it ended, and on which sample."""
+        worker, index = self._workers.pop(number), int(self._reading[number])
+        worker.pipe.close()
+        _, status = os.waitpid(worker.pid, 0)
+        code = os.waitstatus_to_exitcode(status)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        what = f"while it read {self._source.describe(index)}" if index != _IDLE else "while idle"
+        cure = (
+            "\nif memory ran out, fewer loader.num_workers or a smaller batch need less"
+            if code == -signal.SIGKILL
+            else ""
+        )
+        name = f"data worker {number + 1} of {self._num_workers} (pid {worker.pid})"
+        return f"{name} {how} {what}{cure}"
+
+
+def _work(
+    source: Source, slots: np.ndarray, reading: np.ndarray, pipe: Connection, parent: int
+) -> None:
+    """The life of a worker. Never returns, and never raises into its parent's code."""
+    code = 1
+    try:
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+        _die_with(parent)
+        _close_all_but(pipe.fileno())
+        while True:
+            slot, begin, *rest = np.frombuffer(pipe.recv_bytes(), dtype=np.int64)
+            out = slots[slot, begin:]
+            try:
+                _read(source, np.array(rest, dtype=np.int64), out, reading)
+                problem = ""
+            except WorkerError as error:
+                problem = str(error)
+            reading[0] = _IDLE
+            pipe.send_bytes(problem.encode(errors="replace"))
+    except (EOFError, OSError):
+        code = 0  # the parent has no more work, or is gone
+    finally:
+        os._exit(code)
+
+
+def _read(source: Source, index: np.ndarray, out: np.ndarray, reading: np.ndarray) -> None:
+    for place, sample in enumerate(index.tolist()):
+        reading[0] = sample
+        try:
+            source.read(sample, out[place])
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise WorkerError(f"{source.describe(sample)} cannot be read: {reason}") from error
+
+
+def _share(num_samples: int, number: int, num_workers: int) -> tuple[int, int]:
+    return num_samples * number // num_workers, num_samples * (number + 1) // num_workers
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Until a fork has its own handlers, it must not answer signals with its parent's."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _fork() -> int:
+    with warnings.catch_warnings():
+        # Python 3.12 warns where there are threads: a lock that one of them holds stays locked in
+        # the fork. Ours takes none: it reads files and fills memory.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        try:
+            return os.fork()
+        except OSError as error:
+            raise WorkerError(
+                f"no data worker can be started: {error.strerror}; loader.num_workers=0 needs none"
+            ) from error
+
+
+def _die_with(parent: int) -> None:
+    """Has the kernel kill this process as soon as its parent is gone, even by SIGKILL.
+
+    To the kernel the parent is a thread: where that is not the main one it may end before the
+    process, and then the closed pipe has to do.
+    """
+    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was faster
+        os._exit(0)
+
+
+def _close_all_but(descriptor: int) -> None:
+    """Leaves the parent's files: its lock on the run's directory, the other workers' pipes."""
+    for name in os.listdir("/dev/fd"):
+        if int(name) > 2 and int(name) != descriptor:
+            with suppress(OSError):  # the listing's own
+                os.close(int(name))
