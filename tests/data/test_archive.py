@@ -5,13 +5,15 @@ import gzip
 import pytest
 from data_files import write_tar
 
-from dltrain.data.archive import extract
+from dltrain.data.archive import extracted
 
 FILES = ("a", "b")
 
 
 def _extract(path, max_bytes=1 << 20):
-    return extract(path, "folder", FILES, max_bytes=max_bytes)
+    with extracted(path, "folder", FILES, max_bytes=max_bytes):
+        pass
+    return path.parent / "folder"
 
 
 def test_only_what_is_asked_for(tmp_path):

@@ -97,8 +97,11 @@ BAD_BATCHES = {
     "count": (GOOD | {"labels": [0] * 19}, "20 images and 19 labels"),
     "kind of labels": (GOOD | {"labels": ["a"] * 20}, "no list of whole numbers"),
     "huge label": (GOOD | {"labels": [2**70] * 20}, "its labels reach"),
-    "label": (GOOD | {"labels": [10] * 20}, "labels from 0 to 10, but"),
-    "short batch": ({"data": GOOD["data"][:9], "labels": [0] * 9}, "all must hold the same number"),
+    "label": (GOOD | {"labels": [10] * 20}, "labels from 10 to 10, but"),
+    "short batch": (
+        {"data": GOOD["data"][:9], "labels": [0] * 9},
+        "has 9 samples; expected 20, as its",
+    ),
     "list": ([], "holds a list; expected a dictionary"),
 }
 

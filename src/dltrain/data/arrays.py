@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+_MAX_CLASSES = 10_000_000  # each has its name and its row of weights
+
 
 class Arrays(NamedTuple):
     """One split. inputs: uint8 [N, C, H, W] or float32 [N, F]; targets: int64 [N]."""
@@ -27,7 +29,7 @@ def check_facts(
     num_classes: int, image_shape: Sequence[int], mean: Sequence[float], std: Sequence[float]
 ) -> Facts:
     """The same as plain tuples. Raises ValueError where they contradict each other."""
-    check_count("num_classes", num_classes, least=1)
+    check_count("num_classes", num_classes, least=1, most=_MAX_CLASSES)
     shape = tuple(image_shape)
     if len(shape) not in (1, 3) or not all(_is_whole(size) and size > 0 for size in shape):
         raise ValueError(
@@ -77,15 +79,20 @@ def check_arrays(arrays: Arrays, facts: Facts, source: object) -> Arrays:
             f"{source} holds samples of shape {list(inputs.shape[1:])}, but dataset.image_shape "
             f"is {list(facts.image_shape)}"
         )
+    check_labels(targets, facts.num_classes, source)
+    return arrays
+
+
+def check_labels(targets: np.ndarray, num_classes: int, source: object) -> None:
+    """Raises ValueError unless there are labels and all lie in [0, num_classes)."""
     if not len(targets):
-        raise ValueError(f"{source} holds no sample")
+        raise ValueError(f"{source} holds no sample; expected at least one")
     low, high = int(targets.min()), int(targets.max())
-    if low < 0 or high >= facts.num_classes:
+    if low < 0 or high >= num_classes:
         raise ValueError(
             f"{source} holds labels from {low} to {high}, but with dataset.num_classes "
-            f"{facts.num_classes} they must be from 0 to {facts.num_classes - 1}"
+            f"{num_classes} they must be from 0 to {num_classes - 1}"
         )
-    return arrays
 
 
 def take(arrays: Arrays, index: np.ndarray) -> Arrays:

@@ -43,7 +43,7 @@ class CIFAR10(PublishedDataset):
             "cifar-10-binary.tar.gz",
             train=tuple(f"{name}.bin" for name in _BATCHES),
             test="test_batch.bin",
-            read=partial(read_binary_batch, num_label_bytes=1),
+            read=partial(read_binary_batch, num_label_bytes=1, max_records=10_000),
         ),
     )
 

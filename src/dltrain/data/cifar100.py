@@ -49,7 +49,9 @@ class CIFAR100(PublishedDataset):
             "cifar-100-binary.tar.gz",
             train=("train.bin",),
             test="test.bin",
-            read=partial(read_binary_batch, num_label_bytes=2),  # coarse, then fine
+            read=partial(
+                read_binary_batch, num_label_bytes=2, max_records=50_000
+            ),  # coarse, then fine
         ),
     )
 

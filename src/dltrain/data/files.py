@@ -1,9 +1,12 @@
 """Files that somebody else wrote: found, read within bounds, described when they are wrong."""
 
+import errno
 import gzip
 import os
+import stat
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -12,9 +15,28 @@ MAX_BYTES = 1 << 30
 _PIECE = 1 << 20
 
 
+_GZIP = b"\x1f\x8b"
+# By the first bytes of a file: what it is
+_SIGNATURES = (
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer: `git lfs pull` fetches it"),
+    (_GZIP, "compressed with gzip"),
+    (b"PK\x03\x04", "a zip archive"),
+    (b"BZh", "compressed with bzip2"),
+    (b"\xfd7zXZ\0", "compressed with xz"),
+    (b"\x89HDF\r\n", "HDF5"),
+    (b"{", "JSON (an error message of a download, perhaps)"),
+)
+_KINDS = (
+    (stat.S_ISREG, ""),
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
 def find_file(folder: Path, names: Iterable[str]) -> Path | None:
-    """The first of the names that exists in the folder, as a file or anything else."""
-    return next((folder / name for name in names if (folder / name).exists()), None)
+    """The first of the names that is in the folder, as a file or anything else."""
+    return next((folder / name for name in names if os.path.lexists(folder / name)), None)
 
 
 def not_found(title: str, names: str, folders: Sequence[Path], urls: Iterable[str]) -> NoReturn:
@@ -31,45 +53,64 @@ def not_found(title: str, names: str, folders: Sequence[Path], urls: Iterable[st
     )
 
 
-def open_file(path: Path) -> BinaryIO:
-    """A regular file for reading. Raises ValueError for a folder, a pipe or a device."""
-    if not path.is_file():
-        raise ValueError(f"{path} is not a regular file")
+@contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """A regular file for reading. Raises ValueError for anything else, and for a broken disk."""
+    try:
+        with _open(path) as file:
+            yield file
+    except OSError as error:
+        if error.errno != errno.EIO:
+            raise
+        raise ValueError(
+            f"{path}: it cannot be read ({error.strerror}); expected a regular file on a good disk"
+        ) from error
+
+
+def _open(path: Path) -> BinaryIO:
+    kind = kind_of(path)
+    if kind:
+        raise ValueError(f"{path}: it is {kind}; expected a regular file")
     return path.open("rb")
 
 
-def read_file(path: Path) -> bytearray:
-    """All of a file. Raises ValueError for one of more than MAX_BYTES."""
-    with open_file(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > MAX_BYTES:
-            refuse(path, f"it has {size:,} bytes", f"at most {MAX_BYTES:,}")
-        return bytearray(file.read(size))
+def kind_of(path: Path) -> str:
+    """What is there, if it is no regular file: `a folder`, for example."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        if path.is_symlink():
+            return "a link to nothing"
+        raise
+    return next((kind for matches, kind in _KINDS if matches(mode)), "a device")
 
 
 def refuse(path: Path, found: str, expected: str) -> NoReturn:
     """Raises ValueError: the path, what was found and expected, and what the file looks like."""
-    with open_file(path) as file:
+    head = b"?"
+    with suppress(OSError), open_file(path) as file:
         head = file.read(512)
-    seen = _describe(head)
+    seen = _describe(head) if not (path.suffix == ".gz" and head.startswith(_GZIP)) else ""
     hint = f". The file {seen}" if seen else ""
     raise ValueError(f"{path}: {found}; expected {expected}{hint}. Remove it and get it again")
 
 
+def printable(text: str, limit: int = 80) -> str:
+    """Text of a stranger, fit for a screen: short, and without line breaks or escape sequences."""
+    shown = "".join(each if each.isprintable() else "?" for each in text[: limit + 1])
+    return shown if len(text) <= limit else f"{shown[:limit]}..."
+
+
 def _describe(head: bytes) -> str:
     """What a file's first bytes say of it, or nothing if they are unremarkable."""
-    text = head.lstrip().lower()
     if not head:
         return "is empty"
+    text = head.lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<!--")):
         return "is a web page (an error page of a download, perhaps)"
-    if head.startswith(b"version https://git-lfs.github.com/spec/"):
-        return "is a Git LFS pointer, not the data: `git lfs pull` fetches it"
     if not head.strip(b"\0"):
         return "begins with zeros, as one whose download was cut off"
-    if head.startswith(b"\x1f\x8b"):
-        return "is compressed with gzip"
-    return ""
+    return next((f"is {what}" for first, what in _SIGNATURES if head.startswith(first)), "")
 
 
 class Reader:
@@ -81,7 +122,7 @@ class Reader:
 
     def __init__(self, path: Path, *, compressed: bool) -> None:
         self.path = path
-        self._file = open_file(path)
+        self._file = _open(path)
         # GzipFile decompresses as much as is read and no more: a bomb stays folded
         self._stream = gzip.GzipFile(fileobj=self._file) if compressed else self._file
 
@@ -114,3 +155,5 @@ class Reader:
             return self._stream.read(num_bytes)
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             refuse(self.path, f"its gzip compression is damaged ({error})", "an intact file")
+        except OSError as error:
+            refuse(self.path, f"it cannot be read ({error.strerror})", "a regular file")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dltrain.data.arrays import Arrays
+from dltrain.data.arrays import Arrays, check_labels
 from dltrain.data.download import Progress, Remote, download, replacing
 from dltrain.data.files import find_file, not_found
-from dltrain.data.idx import read_idx
+from dltrain.data.idx import read_count, read_idx
 from dltrain.data.published import PublishedDataset
 
 _NAMES = (
@@ -58,7 +58,9 @@ def read_split_files(dataset: PublishedDataset, progress: Progress | None) -> tu
     train_images, train_labels, test_images, test_labels = (
         _existing(folder, name) for name in _NAMES
     )
-    return _read_pair(train_images, train_labels), _read_pair(test_images, test_labels)
+    num_classes = dataset.num_classes
+    test = _read_pair(test_images, test_labels, num_classes)  # the smaller ones first: 0.02 s
+    return _read_pair(train_images, train_labels, num_classes), test
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -73,15 +75,17 @@ def _existing(folder: Path, name: str) -> Path:
     return path
 
 
-def _read_pair(images_path: Path, labels_path: Path) -> Arrays:
-    images = read_idx(images_path, _IMAGE_SIZE)
-    labels = read_idx(labels_path, ())
-    if len(images) != len(labels):
+def _read_pair(images_path: Path, labels_path: Path, num_classes: int) -> Arrays:
+    """The images only once all else is right: memory is for what agrees with its labels."""
+    num_images, num_labels = read_count(images_path, _IMAGE_SIZE), read_count(labels_path, ())
+    if num_images != num_labels:
         raise ValueError(
-            f"{images_path} holds {len(images):,} images, but {labels_path} holds {len(labels):,} "
+            f"{images_path} holds {num_images:,} images, but {labels_path} holds {num_labels:,} "
             "labels; they must be of the same set"
         )
-    return Arrays(images[:, None], labels.astype(np.int64))
+    labels = read_idx(labels_path, ()).astype(np.int64)
+    check_labels(labels, num_classes, labels_path)
+    return Arrays(read_idx(images_path, _IMAGE_SIZE)[:, None], labels)
 
 
 def _unpack(compressed: Path) -> None:

@@ -5,9 +5,11 @@ allocates what a file claims, and a few kilobytes can claim gigabytes.
 """
 
 import math
+import os
 import struct
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -31,8 +33,15 @@ _NUMBERS = {
 }
 _NUMERIC_CLASSES = range(6, 16)  # mxDOUBLE_CLASS to mxUINT64_CLASS
 _COMPLEX = 0x0800
-_MAX_DIMENSIONS, _MAX_NAME = 32, 64
+_MAX_DIMENSIONS, _MAX_NAME, _MAX_ELEMENTS = 32, 64, 1000
+_PADDING = 8  # parts begin at multiples of it
 _PIECE = 1 << 20
+
+
+def read_shapes(path: Path, names: Collection[str]) -> dict[str, tuple[int, ...]]:
+    """The shapes of those of the named variables that a file announces. No array is read."""
+    with open_file(path) as file, _refusing(path):
+        return {name: shape for name, shape, _ in _walk(file, names)}
 
 
 def read_mat5(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
@@ -40,23 +49,49 @@ def read_mat5(path: Path, names: Collection[str]) -> dict[str, np.ndarray]:
 
     What the file has under other names is passed over. Raises ValueError for any other file.
     """
-    arrays: dict[str, np.ndarray] = {}
-    with open_file(path) as file:
-        try:
-            order = _byte_order(file.read(128))
-            while len(arrays) < len(names) and (tag := file.read(8)):
-                kind, size = struct.unpack(f"{order}II", tag)
-                end = file.tell() + size
-                if kind not in (_COMPRESSED, _MATRIX):
-                    raise _DamagedError(f"it has an element of type {kind}")
-                element = _Element(file, size, order, compressed=kind == _COMPRESSED)
-                arrays |= element.read_matrix(names)
-                file.seek(end)
-        except _DamagedError as error:
-            refuse(path, str(error), _EXPECTED)
-        except (struct.error, zlib.error) as error:
-            refuse(path, f"it is damaged ({error})", _EXPECTED)
-    return arrays
+    with open_file(path) as file, _refusing(path):
+        return {
+            name: element.read_numbers(name, shape) for name, shape, element in _walk(file, names)
+        }
+
+
+@contextmanager
+def _refusing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except _DamagedError as error:
+        refuse(path, str(error), _EXPECTED)
+    except (struct.error, zlib.error, ValueError) as error:
+        refuse(path, f"it is damaged ({error})", _EXPECTED)
+
+
+def _walk(
+    file: BinaryIO, names: Collection[str]
+) -> Iterator[tuple[str, tuple[int, ...], "_Element"]]:
+    """Name, shape and the element of each of the named variables; all others are passed over."""
+    order = _byte_order(file.read(128))
+    file_size = os.fstat(file.fileno()).st_size
+    seen: set[str] = set()
+    for _ in range(_MAX_ELEMENTS):
+        tag = file.read(8)
+        if not tag:
+            return
+        kind, size = struct.unpack(f"{order}II", tag)
+        end = file.tell() + size
+        if kind not in (_COMPRESSED, _MATRIX):
+            raise _DamagedError(f"it has an element of type {kind}")
+        if end > file_size:
+            raise _DamagedError(f"it ends {end - file_size:,} bytes too early")
+        element = _Element(file, size, order, compressed=kind == _COMPRESSED)
+        name, shape = element.read_description()
+        if name in names:
+            if name in seen:
+                raise _DamagedError(f"it has `{name}` twice")
+            seen.add(name)
+            element.check_class(name)
+            yield name, shape, element
+        file.seek(end)
+    raise _DamagedError(f"it has more than {_MAX_ELEMENTS:,} variables")
 
 
 class _DamagedError(Exception):
@@ -79,27 +114,26 @@ class _Element:
         self._file = file
         self._left = size
         self._order = order
+        self._flags = 0
         self._inflater = zlib.decompressobj() if compressed else None
 
-    def read_matrix(self, names: Collection[str]) -> dict[str, np.ndarray]:
-        """The matrix by its name, or nothing if that is not one of names."""
+    def read_description(self) -> tuple[str, tuple[int, ...]]:
+        """Name and shape of the matrix."""
         if self._inflater is not None:
             (kind, _) = struct.unpack(f"{self._order}II", self._exactly(8))
             if kind != _MATRIX:
-                return {}
-        flags, _ = struct.unpack(f"{self._order}II", self._short(8))
+                raise _DamagedError(f"it has a compressed element of type {kind}")
+        self._flags, _ = struct.unpack(f"{self._order}II", self._short(8))
         dimensions = self._short(4 * _MAX_DIMENSIONS)
         shape = struct.unpack(f"{self._order}{len(dimensions) // 4}i", dimensions)
-        name = self._short(_MAX_NAME).decode("ascii", "replace")
-        if name not in names:
-            return {}
-        if flags & 0xFF not in _NUMERIC_CLASSES or flags & _COMPLEX:
-            raise _DamagedError(f"its `{name}` is not an array of real numbers")
-        numbers = self._numbers(name, shape)
-        self._finish()
-        return {name: numbers}
+        return self._short(_MAX_NAME).decode("ascii", "replace"), shape
 
-    def _numbers(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def check_class(self, name: str) -> None:
+        if self._flags & 0xFF not in _NUMERIC_CLASSES or self._flags & _COMPLEX:
+            raise _DamagedError(f"its `{name}` is not an array of real numbers")
+
+    def read_numbers(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        """What follows the description: numbers, and nothing else."""
         kind, size, packed = self._tag()
         if kind not in _NUMBERS or min(shape, default=-1) < 0:
             raise _DamagedError(f"its `{name}` is not an array of real numbers")
@@ -107,6 +141,7 @@ class _Element:
         if size != math.prod(shape) * dtype.itemsize or size > MAX_BYTES:
             raise _DamagedError(f"its `{name}` of shape {list(shape)} has {size:,} bytes")
         data = bytearray(packed[:size]) if packed else self._exactly(size)
+        self._finish()
         return np.frombuffer(data, dtype).reshape(shape, order="F")
 
     def _tag(self) -> tuple[int, int, bytes]:
@@ -125,10 +160,14 @@ class _Element:
         return packed[:size] if packed else bytes(self._exactly(-(-size // 8) * 8)[:size])
 
     def _finish(self) -> None:
-        """Reaching the end of a compressed element compares its checksum."""
-        while self._inflater is not None and not self._inflater.eof:
-            if not self._some(8) and not self._inflater.eof:
-                raise _DamagedError("its compression has no end")
+        """Only padding follows. The end of a compressed element compares its checksum."""
+        padding = 0
+        while self._inflater is not None and (rest := self._some(_PADDING)):
+            padding += len(rest)
+            if padding >= _PADDING:
+                raise _DamagedError("it goes on after its numbers")
+        if self._inflater is not None and not self._inflater.eof:
+            raise _DamagedError("its compression has no end")
 
     def _exactly(self, num_bytes: int) -> bytearray:
         data = bytearray()

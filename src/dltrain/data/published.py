@@ -1,11 +1,13 @@
 """What published datasets share: facts, where their files lie, and a validation split."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from dltrain.data.arrays import Arrays, check_arrays, check_facts, hold_out
 from dltrain.data.download import Progress, Remote
+from dltrain.data.files import kind_of
 
 
 class PublishedDataset:
@@ -31,7 +33,7 @@ class PublishedDataset:
         num_val: int,
         split_seed: int,
     ) -> None:
-        self.root = Path(root).expanduser()
+        self.root = Path(os.path.expanduser(root))
         self.download = download
         self.facts = check_facts(num_classes, image_shape, mean, std)
         self.num_classes, self.image_shape, self.mean, self.std = self.facts
@@ -44,6 +46,9 @@ class PublishedDataset:
         Raises FileNotFoundError where files are missing, ValueError where they are not what they
         should be.
         """
+        if os.path.lexists(self.root) and not self.root.is_dir():
+            kind = kind_of(self.root) or "a file"
+            raise ValueError(f"dataset.root is {self.root}: it is {kind}; expected a folder")
         train, test = self._read(progress)
         check_arrays(train, self.facts, f"the training set of {self.title} in {self.root}")
         check_arrays(test, self.facts, f"the test set of {self.title} in {self.root}")
