@@ -1,8 +1,10 @@
 """The digits inside scikit-learn: found without importing it, and equal to what it gives."""
 
 import gzip
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,13 +67,44 @@ def test_without_scikit_learn_the_message_says_what_to_install(monkeypatch):
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not gzip", gzip.compress(b"1,2,3\n"), gzip.compress(b"0," * 64 + b"a\n"), b"\x1f\x8b"],
+    [
+        b"",
+        b"not gzip",
+        b"\x1f\x8b",
+        *(
+            gzip.compress(text)
+            for text in (
+                b"1,2,3\n",
+                b"0," * 64 + b"a\n",
+                b"# nothing\n" * 1797,
+                b"\n" * 1797,
+                (b"0," * 64 + b"a\n") * 1797,
+                (b"0," * 64 + b"10\n") * 1797,
+                (b"17," * 64 + b"1\n") * 1797,
+                (b"-1," * 64 + b"1\n") * 1797,
+                ((b"9" * 30 + b",") * 64 + b"1\n") * 1797,
+                (b"0," * 63 + b"1\n") * 1797,
+                (b"0," * 64 + b"1\n") * 1796,
+                b"1," * (1 << 22),
+                "zéro".encode(),
+            )
+        ),
+    ],
 )
 def test_a_damaged_file_is_refused(tmp_path, monkeypatch, content):
     path = tmp_path / "digits.csv.gz"
     path.write_bytes(content)
     monkeypatch.setattr(digits, "_find", lambda: path)
-    with pytest.raises(ValueError, match=r"digits\.csv\.gz: .*; expected"):
+    with pytest.raises(ValueError, match=r"digits\.csv\.gz(: .*; expected| holds labels .* must)"):
+        make().load()
+
+
+@pytest.mark.parametrize("put", [Path.mkdir, os.mkfifo], ids=["folder", "pipe"])
+def test_what_is_no_file_is_refused(tmp_path, monkeypatch, put):
+    path = tmp_path / "digits.csv.gz"
+    put(path)
+    monkeypatch.setattr(digits, "_find", lambda: path)
+    with pytest.raises(ValueError, match=r"digits\.csv\.gz: it is a \w+; expected"):
         make().load()
 
 

@@ -4,7 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from data_files import peak_memory
 
+import dltrain.data.circles as circles
+import dltrain.data.synthetic as synthetic
 from dltrain.data.arrays import Arrays
 from dltrain.data.circles import Circles
 from dltrain.data.synthetic import Synthetic
@@ -102,3 +105,42 @@ def test_synthetic_matches_its_facts():
 def test_impossible_circles_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         make_circles(**options)
+
+
+HUGE = 10**12
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_samples": HUGE},
+        {"num_val": HUGE},
+        {"num_test": 2**63 - 1},
+        {"image_shape": [10**6, 10**6, 10**6]},
+        {"image_shape": [HUGE], "mean": [0.0]},
+        {"num_classes": 10**7, "image_shape": [3, 224, 224]},
+    ],
+)
+def test_more_than_the_memory_is_refused_before_it_is_taken(options):
+    refused = pytest.raises(ValueError, match=r"ask for [\d,.]+ GiB of memory; this machine has")
+    with peak_memory(1 << 20), refused:
+        make_synthetic(**options).load()
+    if "num_samples" in options:
+        with peak_memory(1 << 20), refused:
+            make_circles(**options).load()
+
+
+@pytest.mark.parametrize("make", [make_circles, make_synthetic])
+def test_what_is_announced_as_needed_is_enough(make, monkeypatch):
+    """Nothing is made that takes more than was compared with the memory of the machine."""
+    asked = []
+    for module in (circles, synthetic):
+        monkeypatch.setattr(module, "check_memory", lambda num_bytes, keys: asked.append(num_bytes))
+    dataset = make(num_samples=50_000, num_val=0, num_test=0)
+    with peak_memory(asked[0] + (1 << 18)):
+        dataset.load()
+
+
+def test_a_number_of_classes_beyond_reason_is_refused():
+    with pytest.raises(ValueError, match="num_classes is 1000000000000; it must be"):
+        make_synthetic(num_classes=HUGE)

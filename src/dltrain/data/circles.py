@@ -8,6 +8,9 @@ import numpy as np
 
 from dltrain.data.arrays import Arrays, check_facts, check_split_sizes
 from dltrain.data.download import Progress
+from dltrain.data.memory import check_memory
+
+_BYTES_PER_SAMPLE = 100  # while it is made: a dozen numbers of 8 bytes
 
 
 class Circles:
@@ -38,6 +41,10 @@ class Circles:
         self.split_seed = split_seed
         self.radii, self.noise, self.coordinates = tuple(radii), noise, coordinates
         self._check_geometry()
+        check_memory(
+            sum(self.sizes.values()) * _BYTES_PER_SAMPLE,
+            "dataset.num_samples, num_val and num_test",
+        )
         self.classes = tuple(f"radius {radius:g}" for radius in self.radii)
 
     def _check_geometry(self) -> None:

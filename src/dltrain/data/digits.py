@@ -10,7 +10,7 @@ import numpy as np
 
 from dltrain.data.arrays import Arrays, check_arrays, check_facts, stratified_split, take
 from dltrain.data.download import Progress
-from dltrain.data.files import refuse
+from dltrain.data.files import open_file, printable, refuse
 
 _NUM_SAMPLES = 1797
 _NUM_VAL, _NUM_TEST = 180, 360  # 10 % and 20 %; 1,257 are left to train on
@@ -66,12 +66,14 @@ def _find() -> Path:
 
 def _read(path: Path) -> Arrays:
     try:
-        with gzip.open(path) as file:
+        with open_file(path) as packed, gzip.GzipFile(fileobj=packed) as file:
             text = file.read(_MAX_TEXT_BYTES)
-        lines = text.decode("ascii").splitlines() or ["nothing"]
-        table = np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2)
+        lines = text.decode("ascii").split()
+        if len(lines) != _NUM_SAMPLES:
+            raise ValueError(f"it has {len(lines):,} lines, not {_NUM_SAMPLES:,}")
+        table = np.loadtxt(lines, delimiter=",", dtype=np.int64, ndmin=2, comments=None)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        refuse(path, f"it cannot be read ({error})", "the digits of scikit-learn")
+        refuse(path, f"it cannot be read ({printable(str(error))})", "the digits of scikit-learn")
     if table.shape != (_NUM_SAMPLES, 65) or table[:, :64].min() < 0 or table[:, :64].max() > 16:
         found = f"it holds a table of shape {list(table.shape)} from {table.min()} to {table.max()}"
         refuse(path, found, f"[{_NUM_SAMPLES}, 65] with 64 values from 0 to 16 and a label")

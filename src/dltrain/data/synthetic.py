@@ -7,6 +7,7 @@ import numpy as np
 
 from dltrain.data.arrays import Arrays, check_facts, check_split_sizes
 from dltrain.data.download import Progress
+from dltrain.data.memory import check_memory
 
 # A pattern is 8x8 blocks: coarse enough for small convolutions and random crops to keep it.
 _BLOCKS = 8
@@ -35,7 +36,18 @@ class Synthetic:
         self.num_classes, self.image_shape, self.mean, self.std = self.facts
         self.sizes = check_split_sizes(num_samples, num_val, num_test, seed=split_seed)
         self.split_seed = split_seed
+        self._check_memory()
         self.classes = tuple(f"class {number}" for number in range(num_classes))
+
+    def _check_memory(self) -> None:
+        """While it is made, a value takes three bytes, and eight where it becomes a float32."""
+        values = math.prod(self.image_shape)
+        per_sample = values * (3 if len(self.image_shape) == 3 else 8) + 8
+        patterns_and_names = self.num_classes * (values + 100)
+        check_memory(
+            patterns_and_names + sum(self.sizes.values()) * per_sample,
+            "dataset.num_samples, num_val, num_test, num_classes and image_shape",
+        )
 
     def load(self, progress: Progress | None = None) -> dict[str, Arrays]:
         """`train`, `val` and `test`, made anew: the same for the same split_seed."""
