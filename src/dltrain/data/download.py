@@ -3,16 +3,24 @@
 import hashlib
 import os
 import secrets
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from dltrain.data.files import printable
+
+if TYPE_CHECKING:
+    from http.client import HTTPResponse
 
 # Called as progress(file name, bytes so far, bytes in all).
 Progress = Callable[[str, int, int], None]
 
 _PIECE = 1 << 18
 _TIMEOUT_SEC = 30
+# In each such time: less than that, and a file of MNIST would take hours.
+_SLOWEST_BYTES = 1 << 15
 
 
 class Remote(NamedTuple):
@@ -34,7 +42,6 @@ def download(remote: Remote, folder: Path, progress: Progress | None = None) -> 
     Raises FileNotFoundError that names each mirror's failure. A full disk or a forbidden folder
     stays an OSError. Nothing is left behind by a failure or an interruption.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / remote.name
     failures = []
     for url in remote.urls:
@@ -53,13 +60,22 @@ def download(remote: Remote, folder: Path, progress: Progress | None = None) -> 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary name beside path; what is written there takes path's place if nothing fails."""
+    """A temporary name beside path; what is written there takes path's place if nothing fails.
+
+    Folders that are lacking are made, and taken away again if something fails.
+    """
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    new_folders = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield part
         os.replace(part, path)
-    finally:
+    except BaseException:
         part.unlink(missing_ok=True)
+        with suppress(OSError):  # another process has put something there
+            for folder in new_folders:
+                folder.rmdir()
+        raise
 
 
 def _fetch(url: str, remote: Remote, part: Path, progress: Progress | None) -> None:
@@ -91,7 +107,19 @@ def _pieces(url: str) -> Iterator[bytes]:
     request = urllib.request.Request(url, headers={"User-Agent": "dltrain"})
     try:
         with urllib.request.urlopen(request, timeout=_TIMEOUT_SEC) as response:
-            while piece := response.read(_PIECE):
-                yield piece
+            yield from _not_too_slow(response)
     except (OSError, HTTPException) as error:
-        raise _MirrorError(str(error) or type(error).__name__) from error
+        raise _MirrorError(printable(str(error) or type(error).__name__, 200)) from error
+
+
+def _not_too_slow(response: "HTTPResponse") -> Iterator[bytes]:
+    """The timeout of a socket begins anew with every byte: a drip would hold us for ever."""
+    deadline, left = time.monotonic() + _TIMEOUT_SEC, _SLOWEST_BYTES
+    while piece := response.read1(_PIECE):
+        yield piece
+        left -= len(piece)
+        if time.monotonic() < deadline:
+            continue
+        if left > 0:
+            raise TimeoutError(f"less than {_SLOWEST_BYTES:,} bytes came in {_TIMEOUT_SEC} s")
+        deadline, left = time.monotonic() + _TIMEOUT_SEC, _SLOWEST_BYTES
