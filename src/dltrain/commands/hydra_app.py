@@ -14,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dltrain.config import compose as composing
-from dltrain.config.messages import explain_resolution_error, first_lines
+from dltrain.config.messages import explain_resolution_error, first_lines, shorten
 from dltrain.errors import UserError
+
+MAX_PATH = 3000  # of the 4096 of a path: the run's own files need a part
 
 
 def through_hydra(
@@ -53,6 +55,10 @@ def resolve_dir(cfg: DictConfig, key: str) -> Path:
         raise UserError(explain_resolution_error(error)) from None
     if not text.strip() or "\0" in text:
         raise UserError(f"{key} is {text!r}; it must be the path of a folder")
+    if len(os.fsencode(text)) > MAX_PATH or max(map(len, map(os.fsencode, Path(text).parts))) > 255:
+        raise UserError(
+            f"{key} is {shorten(text, 100)}; a name in it may have 255 bytes, the whole {MAX_PATH}"
+        )
     return Path(text)
 
 

@@ -6,19 +6,21 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from dltrain import runs
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS, Signals
 from dltrain.config import compose as composing
 from dltrain.config.check import check
-from dltrain.errors import DltrainError
+from dltrain.errors import DltrainError, UserError
 
 MAX_CHECKED = 64  # jobs of a sweep, at 0.1 s each
 
@@ -34,9 +36,13 @@ def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dic
     swept = [o.key_or_group for o in parsed if o.is_sweep_override()]
     fixed = [text for text, o in zip(overrides, parsed, strict=True) if not o.is_sweep_override()]
     # Before the jobs are composed: the values of a job must not reach ${hydra:...} in it
-    directory = resolve_dir(composing.compose(fixed, **config), "hydra.sweep.dir")
+    cfg = composing.compose(fixed, **config)
+    directory = resolve_dir(cfg, "hydra.sweep.dir")
+    refuse_empty(overrides, parsed, config, basic="BasicSweeper" in cfg.hydra.sweeper._target_)
     for job in sample_jobs(overrides, parsed):
         check(composing.job_config(composing.compose(job, **config)), allowed=allowed)
+    with runs.Claim(directory):  # it can be made, and written to
+        pass
     failed: list[str] = []
     signals = SIGNALS
 
@@ -67,6 +73,28 @@ def well_formed(overrides: list[str], config: dict[str, Any]) -> bool:
     return True
 
 
+def refuse_empty(
+    overrides: list[str], parsed: list[Any], config: dict[str, Any], *, basic: bool
+) -> None:
+    """Hydra runs no job where there is nothing to try, and says nothing."""
+    for text, override in zip(overrides, parsed, strict=True):
+        kind = override.value_type.name if override.is_sweep_override() else ""
+        if kind == "INTERVAL_SWEEP" and basic:
+            raise UserError(f"`{text}`: an interval has no end of values; list some: key=1,2,3")
+        if kind == "GLOB_CHOICE_SWEEP":
+            folders = [composing.config_dir(), Path(config["user_config_dir"] or ".")]
+            files = [
+                path for each in folders for path in each.glob(f"{override.key_or_group}/*.y*")
+            ]
+            found = override.value().filter([path.stem for path in files])
+        elif kind in ("CHOICE_SWEEP", "RANGE_SWEEP", "SIMPLE_CHOICE_SWEEP"):
+            found = list(islice(override.sweep_iterator(), 1))
+        else:
+            continue
+        if not found:
+            raise UserError(f"`{text}` gives no value to try")
+
+
 def sample_jobs(overrides: list[str], parsed: list[Any]) -> Iterator[list[str]]:
     """The first job of a sweep, then one for each other value that it tries, 64 at most.
 
@@ -76,7 +104,7 @@ def sample_jobs(overrides: list[str], parsed: list[Any]) -> Iterator[list[str]]:
     for text, override in zip(overrides, parsed, strict=True):
         if not override.is_sweep_override():
             values.append([text])
-        elif override.value_type.name == "GLOB_CHOICE_SWEEP":
+        elif override.value_type.name in ("GLOB_CHOICE_SWEEP", "INTERVAL_SWEEP"):
             values.append([None])
         else:
             key = override.get_key_element()

@@ -31,6 +31,7 @@ def main(argv: list[str]) -> int:
     if args.multirun:
         return sweep(argv, overrides, allowed, config)
     cfg = composing.compose(overrides, **config)
+    refuse_unknown_package(cfg, args)
     if args.cfg or args.info or args.resolve:
         return through_hydra(argv)
     if str(OmegaConf.select(cfg, "hydra.mode")).endswith("MULTIRUN"):
@@ -66,6 +67,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     for override in args.overrides:
         if override.startswith("-"):
             refuse(f"unrecognized argument {override}")
+    for flag, value in (("--config-dir", args.config_dir), ("--config-name", args.config_name)):
+        if value is not None and not value.strip():
+            raise UserError(f"{flag} is empty; leave it out, or give it a name")
     for flag, value, cure in (
         ("--config-path", args.config_path, "--config-dir DIR adds a folder of your own configs"),
         ("--experimental-rerun", args.experimental_rerun, "`dltrain resume RUN` goes on with one"),
@@ -73,6 +77,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         if value is not None:
             raise UserError(f"{flag} does not work here: {cure}")
     return args
+
+
+def refuse_unknown_package(cfg: DictConfig, args: argparse.Namespace) -> None:
+    if not args.cfg or args.package in (None, "_global_"):
+        return
+    if OmegaConf.select(cfg, args.package, throw_on_resolution_failure=False) is None:
+        raise UserError(f"--package: there is nothing at `{args.package}` in the config")
 
 
 def flags_first(args: argparse.Namespace) -> list[str]:

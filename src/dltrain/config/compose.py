@@ -31,6 +31,7 @@ from yaml import YAMLError
 from dltrain.config.bombs import refuse_bombs
 from dltrain.config.labels import run_label
 from dltrain.config.messages import explain_compose_error
+from dltrain.config.oddities import refuse_oddity
 from dltrain.config.schema import TrainConfig
 from dltrain.errors import UserError
 
@@ -118,6 +119,8 @@ def job_config(cfg: DictConfig) -> DictConfig:
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
+    for text in overrides:
+        refuse_oddity(text)
     return OverridesParser.create().parse_overrides(list(overrides))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
 from yaml import YAMLError
 
-from dltrain.config.near import did_you_mean
+from dltrain.config.near import did_you_mean, known_elsewhere
 
 MAX_LINES, MAX_WIDTH = 6, 300
 # Groups that take keys of any name; what has no place in the others, a + does not add either
@@ -43,6 +44,8 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
     if match := re.match(r"You must specify '(.+?)'", text):
         listed = ", ".join(choices.options(match[1]))
         return f"{match[1]} is missing: give it as `{match[1]}=...`\n" + shorten(f"one of {listed}")
+    if match := re.search(r"The value of '(.+?)' is (.*) and not (.*)\.$", text):
+        return f"`~{match[1]}={match[3]}` takes away nothing: {match[1]} is {match[2]}"
     if match := re.search(
         r"(?:Could not (?:override|delete(?: from config)?)\.? ?'?|"
         r"Unable to find or override ')(?P<key>[\w./@-]+)",
@@ -83,9 +86,21 @@ def unparsable(error: OverrideParseException) -> str:
     reason = re.sub(r"^\w+Exception: ", "", lines[0] if lines else "")
     if reason.strip() == (error.override or "").strip():
         reason = "it is not of the form key=value"
+    reason = in_plain_words(reason)
     return shorten(f"cannot read the override `{error.override}`: {reason}") + (
         "\nwrite key=value; quote values with special characters: 'key=\"a b\"'"
     )
+
+
+def in_plain_words(reason: str) -> str:
+    """What a grammar expects there, by the names of its tokens, helps nobody."""
+    if reason.startswith("missing EQUAL"):
+        return "it has no `=`"
+    if match := re.match(r"(?:extraneous|mismatched) input '(.*?)' expecting", reason):
+        return "it ends too early" if match[1] == "<EOF>" else f"`{match[1]}` has no place there"
+    if match := re.match(r"missing (\w+) at '(.*?)'|no viable alternative at input '(.*)'", reason):
+        return "a bracket or a quote is not closed"
+    return reason
 
 
 def missing_config(error: MissingConfigException, choices: Choices) -> str:
@@ -116,7 +131,11 @@ def unknown_key(key: str, overrides: Sequence[str], choices: Choices) -> str:
             "set it (to null, where it may be), or what is in it"
         )
     top_level = [name for name in known if "." not in name]
-    near = did_you_mean(bare, top_level if "." not in bare else known) or did_you_mean(bare, known)
+    near = (
+        known_elsewhere(bare)
+        or did_you_mean(bare, top_level if "." not in bare else known)
+        or did_you_mean(bare, known)
+    )
     cure = f"; `+{key}=...` adds a key to it" if bare.split(".")[0] in OPEN else ""
     return f"there is no config key `{key}`{'; ' + near if near else ''}\n" + (
         f"`dltrain train --cfg job` prints the config{cure if '.' in bare else ''}"
@@ -164,10 +183,38 @@ def shorten(line: str, width: int = MAX_WIDTH) -> str:
     return line if len(line) <= width else line[: width - 3] + "..."
 
 
-def explain_resolution_error(error: Exception) -> str:
+def explain_resolution_error(error: Exception, cfg: DictConfig | None = None) -> str:
     """An interpolation that cannot be resolved: the key that holds it, and why."""
     if isinstance(error, RecursionError):
         return "the config refers to itself without end: look for two keys that name each other"
     key = getattr(error, "full_key", None) or "a key"
     reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-    return shorten(f"{key} cannot be resolved: {reason.strip()}")
+    reason = re.sub(r"\w+ (?:raised )?while resolving interpolation: ", "", reason.strip())
+    reason = re.sub(r"of type '\w+' could not be converted to (\w+)", wrong_type, reason)
+    if match := re.search(r"Interpolation key '(.+?)' not found", reason):
+        near = did_you_mean(match[1], dotted(cfg)) if cfg is not None else ""
+        reason = f"there is no key `{match[1]}`" + (f"; {near}" if near else "")
+    if match := re.search(r"Unsupported interpolation type (\S+)", reason):
+        reason = f"there is no resolver `{match[1]}`; there are oc.env, oc.decode, now and hydra"
+    if "Recursive interpolation" in reason:
+        reason = "Recursive interpolation: it names itself, or another that names it"
+    if match := re.search(r"Missing mandatory value: (\S+)", reason):
+        reason = f"{match[1]} is missing: give it as `{match[1]}=...`"
+    if match := re.search(r"Environment variable '(.+?)' not found", reason):
+        reason = f"the environment has no {match[1]}; ${{oc.env:{match[1]},DEFAULT}} has a default"
+    return shorten(f"{key} cannot be resolved: {reason}")
+
+
+def wrong_type(match: re.Match[str]) -> str:
+    return f"is not {TYPES.get(match[1], match[1])}"
+
+
+def dotted(node: Any, prefix: str = "") -> list[str]:
+    """Every dotted key of a config, its interpolations left alone."""
+    if not isinstance(node, DictConfig) or node._is_none() or node._is_interpolation():
+        return []
+    found = []
+    for key in node:
+        child = node._get_node(key)
+        found += [f"{prefix}{key!s}", *dotted(child, f"{prefix}{key!s}.")]
+    return found

@@ -35,6 +35,72 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
     return f"did you mean {listed}?"
 
 
+# What other tools call it, where likeness leads nowhere
+ELSEWHERE = {
+    "accelerator": "trainer.device",
+    "devices": "trainer.device",
+    "gpu": "trainer.device",
+    "gpus": "trainer.device",
+    "use_cuda": "trainer.device",
+    "no_cuda": "trainer.device",
+    "gradient_clip_val": "trainer.max_grad_norm",
+    "clip_grad": "trainer.max_grad_norm",
+    "clip_grad_norm": "trainer.max_grad_norm",
+    "accumulate_grad_batches": "trainer.accumulate",
+    "gradient_accumulation_steps": "trainer.accumulate",
+    "grad_accum": "trainer.accumulate",
+    "check_val_every_n_epoch": "trainer.eval_every",
+    "val_check_interval": "trainer.eval_every",
+    "log_every_n_steps": "trainer.log_every",
+    "logging_steps": "trainer.log_every",
+    "limit_train_batches": "loader.limit_batches",
+    "fast_dev_run": "debug",
+    "overfit_batches": "debug",
+    "amp": "trainer.precision",
+    "fp16": "trainer.precision",
+    "bf16": "trainer.precision",
+    "mixed_precision": "trainer.precision",
+    "train_batch_size": "loader.batch_size",
+    "per_device_train_batch_size": "loader.batch_size",
+    "workers": "loader.num_workers",
+    "wd": "optimizer.weight_decay",
+    "epochs": "trainer.max_epochs",
+    "num_epochs": "trainer.max_epochs",
+    "num_train_epochs": "trainer.max_epochs",
+    "steps": "trainer.max_steps",
+    "save_top_k": "checkpoint.keep",
+    "save_total_limit": "checkpoint.keep",
+    "every_n_epochs": "checkpoint.every",
+    "save_steps": "checkpoint.every",
+    "ckpt_path": "resume",
+    "resume_from_checkpoint": "resume",
+    "checkpoint_path": "init_from",
+    "pretrained": "init_from",
+    "data": "dataset",
+    "data_dir": "dataset.root",
+    "data_path": "dataset.root",
+    "datamodule": "dataset",
+    "net": "model",
+    "arch": "model",
+    "architecture": "model",
+    "logger": "loggers",
+    "output_dir": "hydra.run.dir",
+    "save_dir": "hydra.run.dir",
+    "lr_scheduler": "scheduler",
+    "optim": "optimizer",
+    "hidden": "model.hidden_sizes",
+    "transform": "augmentation",
+    "transforms": "augmentation",
+    "random_seed": "seed",
+}
+
+
+def known_elsewhere(name: str) -> str:
+    """``did you mean `trainer.device`?`` for `trainer.gpus`: the names that other tools have."""
+    ours = ELSEWHERE.get(name.rpartition(".")[2].lower())
+    return f"did you mean `{ours}`?" if ours and ours != name else ""
+
+
 def _likeness(name: str, choice: str) -> float:
     """From 0 to 1, both in lower case."""
     if name == choice:
