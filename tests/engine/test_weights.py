@@ -74,7 +74,7 @@ def test_a_file_with_code_in_it_is_refused_unrun(tmp_path, capsys):
     (tmp_path / "w.pth").write_bytes(pickle.dumps({"a": Hostile()}))
     torch.save({"a": Hostile()}, tmp_path / "zip.pth")
     for name in ("w.pth", "zip.pth"):
-        with pytest.raises(UserError, match="cannot be read"):
+        with pytest.raises(UserError, match=r"cannot be read|holds no weights"):
             load_weights(mlp(), tmp_path / name)
     assert "never run" not in capsys.readouterr().out
 

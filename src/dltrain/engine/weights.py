@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dltrain.engine.checkpoint import MODEL
+from dltrain.engine.pth import read_pth
 from dltrain.engine.tensors import read_tensors
 from dltrain.errors import UserError
 
@@ -63,9 +64,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return read_tensors(path)
-        import torch
-
-        loaded: Any = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = read_pth(path)
     except Exception as error:  # a damaged or hostile file fails in as many ways as there are bytes
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(
