@@ -6,15 +6,13 @@ import shlex
 import shutil
 import signal
 import time
-from collections import Counter
 
 import pytest
 import yaml
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.compat.proto.event_pb2 import Event
+from run_reader import assert_same, metrics, newest_step, points, wait_for_step
 
 from dltrain import runs
-from dltrain.loggers.events import event_files, read_records
+from dltrain.loggers.events import event_files
 
 # Everything that draws random numbers or has a state: dropout, augmentation, EMA, BatchNorm
 EXACT = (
@@ -24,7 +22,6 @@ EXACT = (
     "trainer.eval_every=15steps", "trainer.threads=1", "trainer.device=cpu", "hydra.run.dir=run",
 )  # fmt: skip
 NUM_STEPS = 16 * 20
-TIMES = ("time", "samples_per_sec")
 
 
 @pytest.fixture(scope="module")
@@ -39,67 +36,6 @@ def reference(tmp_path_factory):
         for number, handler in handlers:
             signal.signal(number, handler)
         yield tmp_path_factory.getbasetemp() / "reference0" / "run"
-
-
-def newest_step(run_dir):
-    steps = [int(path.name[5:]) for path in run_dir.glob("checkpoints/step-*")]
-    return max(steps, default=0)
-
-
-def wait_for_step(process, run_dir, step):
-    """Until a checkpoint of `step` or later is there; False if the run is over before."""
-    while process.poll() is None:
-        if newest_step(run_dir) >= step:
-            return True
-        time.sleep(0.002)
-    return False
-
-
-def metrics(run_dir):
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
-
-
-def points(run_dir):
-    """(tag, step) -> value, of all scalars in all event files, as they lie on the disk."""
-    found = Counter()
-    values = {}
-    for path in event_files(run_dir):
-        for _, data in read_records(path):
-            event = Event.FromString(data)
-            for value in event.summary.value:
-                if value.WhichOneof("value") == "simple_value":
-                    found[value.tag, event.step] += 1
-                    values[value.tag, event.step] = value.simple_value
-    assert set(found.values()) == {1}, "doubled points"
-    return {key: value for key, value in values.items() if not key[0].startswith("time/")}
-
-
-def curves(run_dir):
-    """The same, as TensorBoard shows them."""
-    accumulator = EventAccumulator(str(run_dir), size_guidance={"scalars": 0})
-    accumulator.Reload()
-    return {
-        (tag, scalar.step): scalar.value
-        for tag in accumulator.Tags()["scalars"]
-        for scalar in accumulator.Scalars(tag)
-        if not tag.startswith("time/")
-    }
-
-
-def assert_same(run_dir, reference):
-    weights = [(folder / "model.safetensors").read_bytes() for folder in (run_dir, reference)]
-    assert weights[0] == weights[1]
-    assert metrics(run_dir) == metrics(reference)
-    assert points(run_dir) == points(reference) == curves(run_dir)
-    checkpoints = [
-        {p.relative_to(f): p.read_bytes() for p in f.glob("checkpoints/step-*/model.safetensors")}
-        for f in (run_dir, reference)
-    ]
-    assert checkpoints[0] == checkpoints[1]
-    summaries = [json.loads((f / "summary.json").read_text()) for f in (run_dir, reference)]
-    for name in ("status", "step", "epoch", "best", "last", "test", "num_parameters"):
-        assert summaries[0][name] == summaries[1][name], name
 
 
 def killed_thrice(start, shell, tmp_path, seed):
