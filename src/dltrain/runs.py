@@ -69,6 +69,7 @@ class Claim:
             self.release()
             raise UserError(
                 f"the run's directory {self.path} cannot be used: {error.strerror}"
+                + (f" ({error.filename})" if error.filename else "")
             ) from None
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -104,8 +105,9 @@ def find_run(text: str) -> Path:
             raise UserError(f"there is no run below {OUTPUTS}/ yet: start one with `dltrain train`")
         return runs[-1].parent
     path = Path(text)
-    if not path.is_dir():
-        raise UserError(f"there is no directory {text}")
+    if not text.strip() or len(os.fsencode(text)) > 3000 or not os.path.isdir(path):
+        shown = text if len(text) <= 200 else f"{text[:197]}..."
+        raise UserError(f"there is no directory `{shown}`")
     if (path / "multirun.yaml").is_file():
         raise UserError(f"{text} is a sweep: name one of the runs in it, such as {text}/0_...")
     if not (path / CONFIG).is_file():
@@ -116,12 +118,19 @@ def find_run(text: str) -> Path:
 def refuse_links(path: Path) -> None:
     """A run that goes on writes into its directory, and through a link would write elsewhere."""
     for entry in sorted([*path.iterdir(), *path.glob(f"{HYDRA}/*")]):
-        kind = irregular(entry)
+        kind = irregular(entry) or misplaced(entry)
         if kind:
             raise UserError(
                 f"{entry} is {kind}; a run's directory holds files and folders of its own alone\n"
                 "remove it, or put what it stands for in its place"
             )
+
+
+def misplaced(path: Path) -> str | None:
+    """A folder where a run has a file (all of these have an ending), or a file for a folder."""
+    if path.name in (CHECKPOINTS, HYDRA):
+        return None if path.is_dir() else "a file"
+    return "a folder" if path.suffix and path.is_dir() else None
 
 
 def clear_leftovers(path: Path) -> None:

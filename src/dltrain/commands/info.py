@@ -66,6 +66,8 @@ def read_groups(folders: list[Path]) -> dict[str, dict[str, str]]:
     for folder in folders:
         for file in sorted(folder.rglob("*.yaml")):
             group = file.parent.relative_to(folder).as_posix()
+            if not file.is_file():  # a pipe, whose reader would wait without end
+                continue
             if group != "." and group.split("/")[0] not in HIDDEN_GROUPS:
                 groups.setdefault(group, {})[file.stem] = first_comment(file)
     order = (config_dir() / "train.yaml").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import suppress
 from pathlib import Path
@@ -48,6 +49,8 @@ def main(argv: list[str]) -> int:
         what = f"there is no flag {flag}" if flag else "resume needs the directory of a run"
         raise UserError(f"{what}; write `dltrain resume RUN [key=value ...]`")
     text, *overrides = rest
+    if "=" in text and not os.path.isdir(text):
+        raise UserError(f"resume needs a run before `{text}`: `dltrain resume RUN {text}`")
     run_dir = runs.find_run(text)
     choices = stored_choices(run_dir)
     cfg = stored_config(run_dir)

@@ -47,6 +47,9 @@ def take_allowed_targets(argv: list[str]) -> tuple[list[str], list[str]]:
     if "--allow-target" in argv[-1:]:
         raise UserError("--allow-target needs the name of a package")
     known, rest = parser.parse_known_args(argv)
+    for name in known.allow_target:
+        if not all(part.isidentifier() for part in name.split(".")):
+            raise UserError(f"--allow-target {name!r}: it must be the name of a package or module")
     if known.allow_target and "" not in sys.path:
         sys.path.insert(0, "")  # a file in the current folder, as `python -m` would find it
     return known.allow_target, rest

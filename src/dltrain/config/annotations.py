@@ -11,6 +11,16 @@ SEQUENCES = {"list", "List", "Sequence", "Iterable", "Collection", "set", "Set",
 MAPPINGS = {"dict", "Dict", "Mapping", "MutableMapping"}
 # No yaml can write one, so that `float | Tensor` asks for a number.
 OBJECTS = {"Tensor", "Module"}
+WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "None": "null",
+    "dict": "a mapping",
+    "list": "a list",
+    "Path": "a path",
+}
 PLAIN = (type(None), bool, int, float, str, list, tuple, Mapping)
 
 
@@ -36,6 +46,39 @@ def parse_annotation(annotation: str) -> ast.expr | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return parse_annotation(node.value)
     return node
+
+
+def in_words(annotation: str) -> str:
+    """What an annotation asks for, as one who knows no Python would say it; or its own text."""
+    node = parse_annotation(annotation)
+    said = _in_words(node) if node is not None else None
+    return said or annotation.replace("None", "null")
+
+
+def _in_words(node: ast.expr) -> str | None:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        sides = [node.left, node.right]
+        said = [_in_words(each) for each in sides if _last_name(each) not in OBJECTS]
+        return " or ".join(filter(None, said)) if all(said) else None
+    if isinstance(node, ast.Subscript):
+        return _generic_in_words(_last_name(node.value), node.slice)
+    return WORDS.get(_last_name(node) or "")
+
+
+def _generic_in_words(name: str | None, inside: ast.expr) -> str | None:
+    items = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+    if name == "Literal" and all(isinstance(item, ast.Constant) for item in items):
+        return "one of " + ", ".join(str(item.value) for item in items if hasattr(item, "value"))
+    inner = _in_words(items[0])
+    if inner is None or not inner.startswith(("a ", "true", "text")):
+        return None
+    plural = inner.removeprefix("a ") + "s" * inner.startswith("a ")
+    if name in SEQUENCES:
+        return f"a list of {plural}"
+    if name in ("tuple", "Tuple"):
+        endless = isinstance(items[-1], ast.Constant) and items[-1].value is Ellipsis
+        return f"a list of {'' if endless else f'{len(items)} '}{plural}"
+    return f"{inner} or null" if name == "Optional" else None
 
 
 def _agrees(value: object, node: ast.expr) -> bool:

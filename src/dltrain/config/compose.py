@@ -119,7 +119,7 @@ def job_config(cfg: DictConfig) -> DictConfig:
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:
-    for text in overrides:
+    for text in overrides:  # before the grammar, which takes seconds over some of them
         refuse_oddity(text)
     return OverridesParser.create().parse_overrides(list(overrides))
 

@@ -36,6 +36,8 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
         return first_lines("a config file is not valid yaml: " + str(error))
     if isinstance(error, UnicodeDecodeError):
         return f"a config file is not UTF-8 text: {error.reason} at byte {error.start}"
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        return "the current folder does not exist any more: cd into another"
     if isinstance(error, RecursionError):
         return "the configs include each other without end: look for a `defaults` that names itself"
     text = str(error)
@@ -52,6 +54,14 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
         text,
     ):
         return in_file(text) + unknown_key(match["key"], overrides, choices)
+    if match := re.search(r"^\s*Key '(.+?)' not in '(\w+)'(?:.|\n)*full_key: (\S+)", text, re.M):
+        return in_file(text) + unknown_key(match[3], overrides, choices)
+    if match := re.search(r"Merge error: (.+) is not a subclass of \w+", text):
+        return in_file(text) + f"{match[1]} where a group of keys belongs, such as trainer"
+    if not text.strip():
+        return (
+            f"a config file holds what no config can ({type(error).__name__}): is every key text?"
+        )
     if match := re.search(
         r"(?:Ambiguous value for argument|Sweep parameters) '(.*?)'(?:\n| req)", text
     ):

@@ -9,7 +9,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dltrain.config.annotations import agrees
+from dltrain.config.annotations import agrees, in_words
 from dltrain.config.bindings import Binding, FunctionNode, TargetError
 from dltrain.config.near import did_you_mean
 from dltrain.config.parameters import (
@@ -87,7 +87,7 @@ def check_arguments(
             problems += _type_problem(signature, by_name[name], value, prefix)
         elif not signature.accepts_any_keyword:
             names = [each for each in by_name if not partial or each != "params"]
-            problems.append(_unknown(signature, name, names, prefix))
+            problems.append(_unknown(signature, str(name), names, prefix))
     for parameter in signature.parameters:
         given = parameter.name in arguments or parameter in by_position
         if parameter.required and not given and not partial:
@@ -100,7 +100,7 @@ def _type_problem(
 ) -> list[str]:
     if parameter.annotation is None or agrees(value, parameter.annotation):
         return []
-    wanted = parameter.annotation.replace("None", "null")
+    wanted = in_words(parameter.annotation)
     shown = str(value).lower() if isinstance(value, bool) else repr(value).replace("None", "null")
     return [f"{prefix}{parameter.name} is {shown}; it must be {wanted} ({signature.target})"]
 
