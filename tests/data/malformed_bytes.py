@@ -105,7 +105,7 @@ def damaged_gzip(good: bytes) -> dict[str, bytes]:
     }
 
 
-def _socket(path: Path) -> None:
+def socket_at(path: Path) -> None:
     with tempfile.TemporaryDirectory() as short, socket.socket(socket.AF_UNIX) as listener:
         listener.bind(f"{short}/s")  # the name of a socket may have 100 bytes
         os.rename(f"{short}/s", path)
@@ -115,7 +115,7 @@ def _socket(path: Path) -> None:
 NO_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder": (Path.mkdir, "it is a folder; expected a regular file"),
     "pipe": (os.mkfifo, "it is a pipe; expected a regular file"),
-    "socket": (_socket, "it is a socket; expected a regular file"),
+    "socket": (socket_at, "it is a socket; expected a regular file"),
     "endless device": (lambda p: p.symlink_to("/dev/zero"), "it is a device; expected a regular"),
     "empty device": (lambda p: p.symlink_to("/dev/null"), "it is a device; expected a regular"),
     "link to nothing": (lambda p: p.symlink_to("gone"), "it is a link to nothing; expected a"),

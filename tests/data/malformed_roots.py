@@ -4,21 +4,21 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from malformed_bytes import Case, _socket
+from malformed_bytes import Case, socket_at
 
 DATASETS = ("mnist", "cifar10", "cifar100", "svhn")
 
 
-def _parent_is_a_file(root: Path) -> None:
+def _a_file(root: Path) -> None:
     root.write_bytes(b"data")
 
 
 ROOTS: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (str, "looked in "),
     "empty": (Path.mkdir, "looked in "),
-    "a file": (_parent_is_a_file, "it is a file; expected a folder"),
+    "a file": (_a_file, "it is a file; expected a folder"),
     "a pipe": (os.mkfifo, "it is a pipe; expected a folder"),
-    "a socket": (_socket, "it is a socket; expected a folder"),
+    "a socket": (socket_at, "it is a socket; expected a folder"),
     "a device": (lambda root: root.symlink_to("/dev/null"), "it is a device; expected a folder"),
     "a link to nothing": (lambda root: root.symlink_to("gone"), "it is a link to nothing"),
     "a link to itself": (lambda root: root.symlink_to(root), "it is a link to nothing"),

@@ -4,11 +4,14 @@ import hashlib
 import itertools
 import resource
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
 from data_files import MNIST_NAMES, peak_memory
+from malformed_archives import BATCH, GOOD, NAME
 from malformed_bytes import HTML, gzip_bomb
 from malformed_run import in_process
 
@@ -196,13 +199,49 @@ def test_what_is_fetched_and_is_no_archive_is_refused_by_name(tmp_path, server, 
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_full_disk_stays_an_oserror_and_leaves_nothing(tmp_path, server):
+@contextmanager
+def files_of_at_most(num_bytes: int) -> Iterator[None]:
+    """What is written beyond it fails, as on a disk that is full."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            download(remote(server, "absent", "good", "good"), tmp_path / "a")
+        yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert not isinstance(caught.value, FileNotFoundError)
+
+
+def test_a_full_disk_stays_an_oserror_and_leaves_nothing(tmp_path, server):
+    full = pytest.raises(OSError, match="File too large")
+    with files_of_at_most(100_000), full as caught:
+        download(remote(server, "absent", "good", "good"), tmp_path / "a")
+    assert caught.value.filename.startswith(str(tmp_path / "a"))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("kind", "code"), [("page", 2), ("good", 5)])
+def test_the_command_ends_with_the_code_of_the_contract(
+    tmp_path, server, monkeypatch, dltrain, kind, code
+):
+    name = "cifar-10-python.tar.gz"
+    monkeypatch.setattr(CIFAR10, "files", (remote(server, kind, name=name),))
+    root = tmp_path / "data"
+    with files_of_at_most(100_000):
+        outcome = dltrain(
+            "train", "dataset=cifar10", f"dataset.root={root}", "dataset.download=true"
+        )
+    assert outcome.code == code, outcome.err
+    progress, _, said = outcome.err.partition("dltrain: error: ")
+    assert progress.startswith(name)
+    assert len(said.splitlines()) <= 6
+    assert str(root) in said
+    assert f"{SIZE:,} bytes" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_is_full_while_it_is_unpacked_is_named_and_left_as_it_was(tmp_path):
+    (tmp_path / NAME).write_bytes(GOOD)
+    with files_of_at_most(10_000), pytest.raises(OSError, match="File too large") as caught:
+        in_process("cifar10", tmp_path).load()
+    assert caught.value.filename.startswith(str(tmp_path))
+    assert f"{len(BATCH):,} bytes" in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == [NAME]

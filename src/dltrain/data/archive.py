@@ -1,5 +1,6 @@
 """The files of a published tar.gz, and nothing else that it may hold."""
 
+import errno
 import gzip
 import io
 import os
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from dltrain.data.files import open_file, printable, refuse
+from dltrain.data.files import naming, open_file, printable, refuse
 
 _MAX_MEMBERS = 100  # the published ones have fewer than 10
 _MAX_HEADERS = 256 << 10
@@ -83,7 +84,7 @@ def extracted(
     target = path.parent / folder_name
     with (
         open_file(path) as file,
-        tempfile.TemporaryDirectory(prefix=f".{folder_name}.", dir=path.parent) as temporary,
+        _folder_beside(path, folder_name) as temporary,
     ):
         folder = Path(temporary) / folder_name
         folder.mkdir()
@@ -104,6 +105,18 @@ def extracted(
         except OSError:
             if not target.is_dir():  # else another process was faster
                 raise
+
+
+def _folder_beside(path: Path, name: str) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix=f".{name}.", dir=path.parent)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ValueError(
+            f"{path}: it cannot be unpacked, for its folder may not be written; expected one that "
+            f"may, or {name} in it. Unpack it elsewhere, and say where with dataset.root"
+        ) from error
 
 
 def _extract_into(
@@ -131,5 +144,6 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Non
         raise tarfile.ReadError(f"it has {path.name} twice")
     source = archive.extractfile(member)
     assert source is not None
-    with source, path.open("xb") as target:
+    needed = f"{path.name} has {member.size:,} bytes"
+    with source, naming(path, needed), path.open("xb") as target:
         shutil.copyfileobj(source, target, _PIECE)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from dltrain.data.files import printable
+from dltrain.data.files import naming, printable
 
 if TYPE_CHECKING:
     from http.client import HTTPResponse
@@ -82,7 +82,7 @@ def _fetch(url: str, remote: Remote, part: Path, progress: Progress | None) -> N
     algorithm, _, expected = remote.checksum.partition(":")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     size = 0
-    with part.open("xb") as file:
+    with naming(part, f"{remote.name} has {remote.size:,} bytes"), part.open("xb") as file:
         for piece in _pieces(url):
             size += len(piece)
             if size > remote.size:

@@ -71,7 +71,21 @@ def _open(path: Path) -> BinaryIO:
     kind = kind_of(path)
     if kind:
         raise ValueError(f"{path}: it is {kind}; expected a regular file")
-    return path.open("rb")
+    try:
+        return path.open("rb")
+    except PermissionError as error:
+        raise ValueError(f"{path}: you may not read it; expected a file that you may") from error
+
+
+@contextmanager
+def naming(path: Path, needed: str) -> Iterator[None]:
+    """For writing: a full disk does not say by itself where it is full, nor what was too much."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise OSError(error.errno, f"{error.strerror} ({needed})", str(path)) from error
 
 
 def kind_of(path: Path) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dltrain.data.arrays import Arrays, check_labels
 from dltrain.data.download import Progress, Remote, download, replacing
-from dltrain.data.files import find_file, not_found
+from dltrain.data.files import find_file, naming, not_found
 from dltrain.data.idx import read_count, read_idx
 from dltrain.data.published import PublishedDataset
 
@@ -92,6 +92,7 @@ def _unpack(compressed: Path) -> None:
     """Raw in its place, which every start reads ten times faster. Its checksum was right."""
     with (
         replacing(compressed.with_suffix("")) as part,
+        naming(part, f"what {compressed.name} unpacks to"),
         gzip.open(compressed) as source,
         part.open("xb") as target,
     ):
