@@ -20,7 +20,8 @@ from dltrain.errors import NO_SPACE, StorageError
 def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, str]:
     """Writes and syncs a file; the size and SHA-256 of what was meant to be written."""
     digest, size = hashlib.sha256(), 0
-    with naming(path), open(path, "wb") as file:
+    parts = list(parts)
+    with naming(path, sum(map(len, parts))), open(path, "wb") as file:
         for part in parts:
             file.write(part)
             digest.update(part)
@@ -40,11 +41,11 @@ def replace_text(path: Path, text: str, *, sync: bool = True) -> None:
         if sync:
             write_parts(temporary, [text.encode()])
         else:
-            with naming(temporary):
+            with naming(path, len(text)):
                 temporary.write_bytes(text.encode())
-        with naming(path):
-            os.replace(temporary, path)
-    except OSError:
+        os.replace(temporary, path)
+    except OSError as error:
+        error.filename = str(path)
         temporary.unlink(missing_ok=True)  # a full disk leaves no half of a file behind
         raise
     if sync:
@@ -83,13 +84,15 @@ def irregular(path: Path) -> str | None:
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """An OSError of writing, which knows only a number, gets the name of the file."""
+def naming(path: Path, needed: int | None = None) -> Iterator[None]:
+    """An OSError of writing, which knows only a number, gets the file's name and size in bytes."""
     try:
         yield
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
+        if needed is not None:
+            error.add_note(f"{needed:,} bytes are needed")
         raise
 
 
@@ -98,9 +101,10 @@ def storage_error(error: OSError, needed: int | None = None) -> StorageError:
     where = f" {error.filename}" if error.filename else ""
     text = f"cannot write{where}: {error.strerror or error}"
     if error.errno in NO_SPACE:
-        sizes = [f"{needed:,} bytes are needed"] if needed else []
+        notes = getattr(error, "__notes__", [])[:1]
+        sizes = [f"{needed:,} bytes are needed"] if needed else notes
         free = free_bytes(Path(error.filename or "."))
-        sizes += [f"{free:,} are free"] if needed and free is not None else []
+        sizes += [f"{free:,} are free"] if free is not None else []
         text += f" ({', '.join(sizes)})" if sizes else ""
         text += "\nmake room, or raise the quota or limit (ulimit -f)"
     return StorageError(text)

@@ -230,8 +230,9 @@ class MetricsLog:
         self.file.seek(0, os.SEEK_END)
 
     def append(self, row: dict[str, Any]) -> None:
-        with naming(self.path):
-            self.file.write(json.dumps(finite(row), allow_nan=False).encode() + b"\n")
+        line = json.dumps(finite(row), allow_nan=False).encode() + b"\n"
+        with naming(self.path, len(line)):
+            self.file.write(line)
             self.file.flush()  # 5 us: what was logged survives a SIGKILL
 
     def sync(self) -> None:

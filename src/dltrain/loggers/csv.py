@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from dltrain.durable import naming
+
 FILENAME = "metrics.csv"
 FIRST_COLUMNS = ("step", "time")
 
@@ -66,8 +68,9 @@ class CSV:
         """A table has no place for text."""
 
     def flush(self) -> None:
-        self._write_row()
-        self._file.flush()
+        with naming(self._path):
+            self._write_row()
+            self._file.flush()
 
     def state_dict(self) -> dict[str, Any]:
         return {"columns": list(self._columns), "row": dict(self._row)}
@@ -103,7 +106,9 @@ class CSV:
         """Replaces the file by the header, `rows` and the last row, and goes on behind them."""
         table = [self._columns, *([row.get(name, "") for name in self._columns] for row in rows)]
         temporary = self._path.with_name(f".{FILENAME}.{os.getpid()}.tmp")
-        temporary.write_bytes(_lines(table))
+        text = _lines(table)
+        with naming(self._path, len(text)):
+            temporary.write_bytes(text)
         self._file = temporary.open("r+b")
         self._file.seek(0, os.SEEK_END)
         self._begin(self._row)

@@ -13,6 +13,8 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from dltrain.durable import naming
+
 PREFIX = "events.out.tfevents."
 HEADER_BYTES, FOOTER_BYTES = 12, 4
 POLYNOMIAL = 0x82F63B78  # Castagnoli, bits reversed
@@ -111,10 +113,13 @@ class EventFile:
 
     def write(self, data: bytes) -> None:
         """Appends one serialized event."""
-        self.num_bytes += self._file.write(frame(data))
+        with naming(self.path, len(data)):
+            self.num_bytes += self._file.write(frame(data))
 
     def flush(self) -> None:
-        self._file.flush()
+        with naming(self.path, self.num_bytes):
+            self._file.flush()
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self.path, self.num_bytes):
+            self._file.close()
