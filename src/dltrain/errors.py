@@ -25,9 +25,16 @@ class CheckpointError(DltrainError):
 
 
 class NonFiniteError(DltrainError):
-    """The loss or a gradient was not finite, and `trainer.on_nonfinite` says stop."""
+    """The loss or a gradient was not finite, and `trainer.on_nonfinite` says stop.
+
+    steps_ago: 0 where it was found within its step, 1 right after it, and so on.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, steps_ago: int = 0) -> None:
+        super().__init__(message)
+        self.steps_ago = steps_ago
 
 
 class StorageError(DltrainError):

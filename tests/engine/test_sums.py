@@ -1,5 +1,7 @@
 """Training metrics are exact sums, and a snapshot does not change them."""
 
+import math
+
 import pytest
 import torch
 
@@ -50,3 +52,14 @@ def test_a_snapshot_in_mid_interval_changes_no_bit(cut):
     for size in SIZES[cut:]:
         add(second, size)
     assert second.read() == straight.read()
+
+
+def test_a_loss_that_is_not_finite_is_left_out_with_its_samples():
+    sums = TrainSums(Classification(num_classes=6), limit=3)
+    for size in SIZES:
+        add(sums, size)
+        sums.add(torch.tensor(float("nan")), 4, (torch.zeros(4), torch.ones(4)))
+    means = sums.read()
+    assert means["loss"] == pytest.approx(whole()["loss"], rel=1e-6)
+    sums.add(torch.tensor(float("inf")), 4, (torch.zeros(4), torch.ones(4)))
+    assert math.isnan(sums.read()["loss"])

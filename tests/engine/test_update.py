@@ -91,8 +91,9 @@ def test_on_a_device_nothing_changes_between_the_bad_step_and_the_check():
     take_step(model, update, 2, poison="gradient")
     take_step(model, update, 3)
     assert_equal(dict(model.state_dict()), before)
-    with pytest.raises(NonFiniteError, match="1 steps ago"):
+    with pytest.raises(NonFiniteError) as caught:
         update.guard.check()
+    assert caught.value.steps_ago == 2
 
 
 def test_both_guards_give_the_same_weights():

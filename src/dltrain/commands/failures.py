@@ -61,7 +61,7 @@ def explain(error: BaseException, run: Run, trained: bool) -> BaseException:
 def describe_nonfinite(error: NonFiniteError, run: Run) -> NonFiniteError:
     trainer = run.trainer
     return NonFiniteError(
-        f"step {trainer.step + 1}: {error}; lr {trainer.update.lr:g}; "
+        f"step {trainer.step + 1 - error.steps_ago}: {error}; lr {trainer.update.lr:g}; "
         f"{run.saver.describe_last()}\n"
         "try a smaller optimizer.lr, trainer.max_grad_norm=1, or trainer.on_nonfinite=skip"
     )

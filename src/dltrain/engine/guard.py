@@ -55,7 +55,7 @@ class HostGuard:
         self.one = torch.ones((), device=device)
         self.skip = skip
         self.buffers = SavedBuffers(model) if skip else None
-        self.skipped = self.in_a_row = 0
+        self.num_skipped = self.in_a_row = 0
 
     def __call__(self, grads: list[Tensor], losses: list[Tensor]) -> bool:
         torch._amp_foreach_non_finite_check_and_unscale_([*grads, *losses], self.found, self.one)
@@ -64,7 +64,7 @@ class HostGuard:
             raise NonFiniteError(describe(losses))
         self.in_a_row = self.in_a_row + 1 if bad else 0
         if bad:
-            self.skipped += 1
+            self.num_skipped += 1
             self.found.zero_()
         if self.buffers is not None:
             self.buffers.settle(bad)
@@ -76,10 +76,10 @@ class HostGuard:
         """Nothing is left to find."""
 
     def state_dict(self) -> dict[str, Any]:
-        return {"skipped": self.skipped, "in_a_row": self.in_a_row}
+        return {"skipped": self.num_skipped, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.skipped, self.in_a_row = int(state["skipped"]), int(state["in_a_row"])
+        self.num_skipped, self.in_a_row = int(state["skipped"]), int(state["in_a_row"])
         if self.buffers is not None:
             self.buffers.refresh()
 
@@ -96,6 +96,7 @@ class DeviceGuard:
         self.found, self.skipped, self.in_a_row = torch.zeros(3, device=device).unbind()
         self.one = torch.ones((), device=device)
         self.skip = skip
+        self.num_skipped = 0  # as `check` last read it
         self.buffers = SavedBuffers(model) if skip else None
         optimizer.found_inf = self.found  # type: ignore[attr-defined]  # what fused kernels look for
 
@@ -113,10 +114,11 @@ class DeviceGuard:
         """Reads what was found since the last time (two numbers, one wait)."""
         skipped, in_a_row = torch.stack((self.skipped, self.in_a_row)).tolist()
         if skipped and not self.skip:
-            ago = f", {skipped - 1:.0f} steps ago" if skipped > 1 else ""
             raise NonFiniteError(
-                f"the loss or a gradient was not finite{ago}; no weight was changed"
+                "the loss or a gradient was not finite; no weight was changed",
+                steps_ago=int(skipped),
             )
+        self.num_skipped = int(skipped)
         if in_a_row >= MAX_SKIPPED_IN_A_ROW:
             raise NonFiniteError(f"{in_a_row:.0f} steps in a row were not finite")
 
@@ -135,6 +137,8 @@ class ScalerGuard:
 
     What is not finite at the smallest scale is not an overflow, and ends the run.
     """
+
+    skip, num_skipped = False, 0
 
     def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
         self.optimizer = optimizer

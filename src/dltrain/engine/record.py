@@ -27,6 +27,7 @@ class Logger(Protocol):
 PLAIN_NAMES = {
     "lr": "optim/lr",
     "grad_norm": "optim/grad_norm",
+    "skipped": "optim/skipped_steps",
     "samples_per_sec": "time/samples_per_sec",
 }
 

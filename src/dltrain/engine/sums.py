@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+FINITE = "samples of finite loss"  # beside the sums of metrics, which have names of one word
 
 
 class Task(Protocol):
@@ -44,7 +47,9 @@ class TrainSums:
             return
         losses = torch.stack(self.losses).double()
         counts = torch.tensor(self.counts, dtype=torch.float64, device=losses.device)
-        sums = {"loss": losses.dot(counts)}
+        # A step that was skipped for its loss is left out here too, with its samples
+        finite = losses.isfinite()
+        sums = {"loss": losses.where(finite, 0.0).dot(counts), FINITE: counts.dot(finite.double())}
         sums |= self.task.train_sums(*map(torch.cat, zip(*self.records, strict=True)))
         for name, value in sums.items():
             total = self.totals.get(name)
@@ -58,7 +63,10 @@ class TrainSums:
         if not self.num_samples:
             return {}
         values = torch.stack(list(self.totals.values())).tolist()
-        means = {n: v / self.num_samples for n, v in zip(self.totals, values, strict=True)}
+        sums = dict(zip(self.totals, values, strict=True))
+        num_finite = sums.pop(FINITE)
+        means = {name: value / self.num_samples for name, value in sums.items()}
+        means["loss"] = sums["loss"] / num_finite if num_finite else math.nan
         self.totals, self.num_samples = {}, 0
         return means
 

@@ -139,9 +139,7 @@ class Trainer:
         self.done["log"] = self.step
         samples = self.sums.num_samples + sum(self.sums.counts)
         self.num_samples += samples
-        extra = {"lr": self.update.lr, "samples_per_sec": samples / self.clock.lap()}
-        if self.update.grad_norm is not None:
-            extra["grad_norm"] = self.update.grad_norm.item()  # beside the wait of `read`, free
+        extra = self.update.numbers() | {"samples_per_sec": samples / self.clock.lap()}
         self.recorder.row(self, "train", self.sums.read(), **extra)
 
     def evaluate(self) -> bool:

@@ -59,6 +59,15 @@ class Update:
         for param in self.params:
             param.grad = None
 
+    def numbers(self) -> dict[str, float]:
+        """What a row says of the last step; read where the host waits for the device anyway."""
+        numbers = {"lr": self.lr}
+        if self.grad_norm is not None:
+            numbers["grad_norm"] = self.grad_norm.item()
+        if self.guard.skip:
+            numbers["skipped"] = self.guard.num_skipped  # since the run began
+        return numbers
+
     def state_dict(self) -> dict[str, Any]:
         """The optimizer's state by parameter name: `{"exp_avg": {"stem.weight": ...}}`."""
         state: dict[str, Any] = {}
