@@ -224,7 +224,6 @@ RANGES = {
     "train dataset=circles dataset.coordinates=x": "dataset.coordinates is 'x'|cartesian, polar",
     "train task.num_classes=0": "task.num_classes is 0",
     "train task.label_smoothing=2": "task.label_smoothing is 2|< 1",
-    "train optimizer.lr=1e30": "optimizer.lr is 1e+30|<= 1e+06",
     "train optimizer.decay_norm_and_bias=abc": "optimizer.decay_norm_and_bias is 'abc'|true",
     "train optimizer=sgd optimizer.dampening=nan": "optimizer.dampening is nan|<= 1",
     "train optimizer=sgd optimizer.nesterov=true optimizer.momentum=0": "nesterov|momentum",

@@ -11,39 +11,39 @@ TRAIN = f"{sys.executable} {RUN}"
 CONSOLE = os.path.join(os.path.dirname(sys.executable), "dltrain") + RUN.removeprefix("-m dltrain")
 UNSET = ("LANG", "LC_ALL", "LC_CTYPE", "PYTHONUTF8", "PYTHONIOENCODING")
 
-# what a shell is told, beside the variables that are set; `train` stands for the command
+# what a shell is told, beside the variables that are set; TRAIN stands for the command
 SHELLS = {
-    "C locale": "LC_ALL=C PYTHONCOERCECLOCALE=0 PYTHONUTF8=0 train",
-    "unknown locale": "LANG=xx_YY.nonsense train",
-    "ascii": "PYTHONIOENCODING=ascii train",
-    "no home": "unset HOME; train",
-    "home nowhere": "HOME=/nonexistent train",
-    "tmpdir nowhere": "TMPDIR=/nonexistent train",
-    "no environment": "env -i OMP_NUM_THREADS=1 train",
-    "no path": "PATH= train",
-    "stdin closed": "train <&-",
-    "stdout closed": "train >&-",
-    "all closed": "train <&- >&- 2>&-",
-    "nobody reads": "set -o pipefail; train | true",
-    "one line read": "set -o pipefail; train | head -1",
-    "pipe signal ignored": "trap '' PIPE; set -o pipefail; train | true",
-    "full screen": "train >/dev/full",
-    "one column": "COLUMNS=1 train",
-    "dumb terminal": "TERM=dumb train",
-    "colours forced": "FORCE_COLOR=1 train",
-    "odd folder": "mkdir $'a b\\n\\xff\\u6f22${seed}'; cd a*; train",
-    "git broken": "mkdir .git; echo garbage > .git/HEAD; train",
-    "git of another": "git init -q .; chown -R 12345 .git 2>&-; train",
-    "umask 077": "umask 077; train",
-    "few files": "ulimit -n 64; train",
-    "optimized": "PYTHONOPTIMIZE=2 train",
-    "warnings are errors": "PYTHONWARNINGS=error train",
-    "safe path": "PYTHONSAFEPATH=1 train",
-    "nice": "nice -n 19 train",
-    "no device visible": "CUDA_VISIBLE_DEVICES= train",
-    "unknown time zone": "TZ=Nowhere/Nope train",
-    "outputs is a link": "mkdir real; ln -s real outputs; train",
-    "hydra's own errors": "HYDRA_FULL_ERROR=1 train",
+    "C locale": "LC_ALL=C PYTHONCOERCECLOCALE=0 PYTHONUTF8=0 TRAIN",
+    "unknown locale": "LANG=xx_YY.nonsense TRAIN",
+    "ascii": "PYTHONIOENCODING=ascii TRAIN",
+    "no home": "unset HOME; TRAIN",
+    "home nowhere": "HOME=/nonexistent TRAIN",
+    "tmpdir nowhere": "TMPDIR=/nonexistent TRAIN",
+    "no environment": "env -i OMP_NUM_THREADS=1 TRAIN",
+    "no path": "PATH= TRAIN",
+    "stdin closed": "TRAIN <&-",
+    "stdout closed": "TRAIN >&-",
+    "all closed": "TRAIN <&- >&- 2>&-",
+    "nobody reads": "set -o pipefail; TRAIN | true",
+    "one line read": "set -o pipefail; TRAIN | head -1",
+    "pipe signal ignored": "trap '' PIPE; set -o pipefail; TRAIN | true",
+    "full screen": "TRAIN >/dev/full",
+    "one column": "COLUMNS=1 TRAIN",
+    "dumb terminal": "TERM=dumb TRAIN",
+    "colours forced": "FORCE_COLOR=1 TRAIN",
+    "odd folder": "mkdir $'a b\\n\\xff\\u6f22${seed}'; cd a*; TRAIN",
+    "git broken": "mkdir .git; echo garbage > .git/HEAD; TRAIN",
+    "git of another": "git init -q .; chown -R 12345 .git 2>&-; TRAIN",
+    "umask 077": "umask 077; TRAIN",
+    "few files": "ulimit -n 64; TRAIN",
+    "optimized": "PYTHONOPTIMIZE=2 TRAIN",
+    "warnings are errors": "PYTHONWARNINGS=error TRAIN",
+    "safe path": "PYTHONSAFEPATH=1 TRAIN",
+    "nice": "nice -n 19 TRAIN",
+    "no device visible": "CUDA_VISIBLE_DEVICES= TRAIN",
+    "unknown time zone": "TZ=Nowhere/Nope TRAIN",
+    "outputs is a link": "mkdir real; ln -s real outputs; TRAIN",
+    "hydra's own errors": "HYDRA_FULL_ERROR=1 TRAIN",
 }
 HIJACK = "echo 'raise SystemExit(7)' | tee torch.py yaml.py hydra.py numpy.py git.py >/dev/null; "
 HIJACK += (
@@ -51,18 +51,18 @@ HIJACK += (
 )
 
 REFUSED = {
-    "outputs is a file": ("touch outputs; train", "outputs"),
-    "outputs leads nowhere": ("ln -s nowhere outputs; train", "outputs"),
-    "outputs leads to itself": ("ln -s outputs outputs; train", "outputs"),
-    "folder is gone": ("mkdir gone; cd gone; rmdir ../gone; train", "current folder"),
-    "several processes": ("WORLD_SIZE=2 train", "torchrun"),
+    "outputs is a file": ("touch outputs; TRAIN", "outputs"),
+    "outputs leads nowhere": ("ln -s nowhere outputs; TRAIN", "outputs"),
+    "outputs leads to itself": ("ln -s outputs outputs; TRAIN", "outputs"),
+    "folder is gone": ("mkdir gone; cd gone; rmdir ../gone; TRAIN", "current folder"),
+    "several processes": ("WORLD_SIZE=2 TRAIN", "torchrun"),
 }
 
 
 def in_shell(script, folder, command=TRAIN):
     environ = {key: value for key, value in os.environ.items() if key not in UNSET}
     return subprocess.run(
-        ["bash", "-c", script.replace("train", command)],
+        ["bash", "-c", script.replace("TRAIN", command)],
         cwd=folder,
         env=environ | {"OMP_NUM_THREADS": "1"},
         stdin=subprocess.DEVNULL,
@@ -78,7 +78,7 @@ def assert_trained(done, folder):
 
 
 def test_a_closed_screen_in_an_odd_folder_of_the_c_locale(tmp_path):
-    script = f"{SHELLS['odd folder']} >&-".replace("train", SHELLS["C locale"])
+    script = f"{SHELLS['odd folder']} >&-".replace("TRAIN", SHELLS["C locale"])
     assert_trained(
         in_shell(f"unset HOME; export TMPDIR=/nonexistent; {script}", tmp_path), tmp_path
     )
@@ -105,4 +105,4 @@ def test_a_run_in_odd_surroundings(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists(CONSOLE.split()[0]), reason="no console script here")
 def test_the_console_script_imports_nothing_of_the_current_folder(tmp_path):
-    assert_trained(in_shell(f"{HIJACK}; train", tmp_path, CONSOLE), tmp_path)
+    assert_trained(in_shell(f"{HIJACK}; TRAIN", tmp_path, CONSOLE), tmp_path)

@@ -72,15 +72,15 @@ def test_a_list_loses_its_brackets_and_no_minus_is_added(dltrain, tmp_path):
 
 
 def test_a_job_that_fails_does_not_end_the_others(dltrain, tmp_path):
-    argv = ("train", "-m", "model.hidden_sizes=[8],[0],[9]", "trainer.max_steps=2")
+    argv = ("train", "-m", "loader.batch_size=64,5000,32", "trainer.max_steps=2")
     outcome = dltrain(*argv)
     assert outcome.code == 1
-    assert outcome.err.startswith("dltrain: error: 1_hidden_sizes=0: ")
+    assert outcome.err.startswith("dltrain: error: 1_batch_size=5000: ")
     assert "Traceback" not in outcome.err
     sweep, names = jobs(tmp_path)
-    assert names == ["0_hidden_sizes=8", "2_hidden_sizes=9"]
+    assert names == ["0_batch_size=64", "2_batch_size=32"]
     assert outcome.out.splitlines()[-1] == f"{sweep.relative_to(tmp_path)}: 1 failed"
-    assert not (sweep / "1_hidden_sizes=0").exists()
+    assert not (sweep / "1_batch_size=5000").exists()
 
 
 def test_a_job_that_diverges_is_recorded_and_the_next_is_trained(dltrain, tmp_path):

@@ -58,6 +58,9 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
         return in_file(text) + unknown_key(match[3], overrides, choices)
     if match := re.search(r"Merge error: (.+) is not a subclass of \w+", text):
         return in_file(text) + f"{match[1]} where a group of keys belongs, such as trainer"
+    unread = re.search(r"HydraConfig was not set\s+full_key: (\S+)", str(error.__cause__))
+    if unread:  # the value that is to be taken away is made of others
+        return f"{unread[1]} is missing: give it as `{unread[1]}=...`"
     if not text.strip():
         return (
             f"a config file holds what no config can ({type(error).__name__}): is every key text?"

@@ -24,9 +24,8 @@ def at_least(low: float, high: float = math.inf) -> Rule:
     return lambda value: None if low <= value <= high else text
 
 
-def above(low: float, high: float = math.inf) -> Rule:
-    text = f"it must be a number > {low:g}" + (f" and <= {high:g}" if high < math.inf else "")
-    return lambda value: None if low < value <= high and value < math.inf else text
+def above(low: float) -> Rule:
+    return lambda value: None if low < value < math.inf else f"it must be a number > {low:g}"
 
 
 def one_of(*choices: str) -> Rule:
@@ -173,7 +172,7 @@ JUDGE_NULL = (threads, truth)
 
 # Keys of open groups that mean the same whatever the `_target_` is. Checked where they are present.
 OPEN_RULES: dict[str, Rule] = {
-    "optimizer.lr": number(above(0, 1e6)),
+    "optimizer.lr": number(above(0)),
     "optimizer.betas": each(number(probability)),
     "optimizer.eps": number(at_least(0, 1e6)),
     "optimizer.weight_decay": number(at_least(0, 1e6)),
