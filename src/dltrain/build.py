@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from dltrain.engine.trainer import Trainer
 
 Config = dict[str, Any]
+# What a constructor raises of its arguments
+CONSTRUCTOR_ERRORS = (ValueError, TypeError, ImportError, OSError, LookupError, AttributeError)
 
 
 def make(config: Config, key: str, *, allowed: Sequence[str] = (), **arguments: Any) -> Any:
@@ -45,7 +47,7 @@ def make(config: Config, key: str, *, allowed: Sequence[str] = (), **arguments: 
         return instantiate(OmegaConf.create(node), **arguments, _convert_="all")
     except InstantiationException as error:
         cause = error.__cause__ or error
-        if isinstance(cause, ValueError | TypeError | ImportError | OSError | KeyError):
+        if isinstance(cause, CONSTRUCTOR_ERRORS):
             text = str(cause)  # a leaf that names its key itself is not named again
             raise UserError(text if text.startswith(key) else f"{key}: {text}") from error
         raise

@@ -41,6 +41,8 @@ def read_data(
         raise UserError(str(error)) from error
     except ValueError as error:
         raise UserError(str(error)) from error
+    except MemoryError as error:
+        raise UserError(f"dataset: the data do not fit into memory {error}".strip()) from error
     splits = check_splits(splits, config["dataset"]["_target_"])
     check_labels(splits["train"].targets, config["dataset"])
     limit = config["loader"]["limit_batches"]

@@ -118,7 +118,9 @@ def print_error(message: str) -> None:
 
 
 def tell(text: str) -> None:
+    """A message may name what a stranger wrote: what steers a terminal is spelled out."""
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
     try:
-        print(text, file=sys.stderr, flush=True)
+        print(shown, file=sys.stderr, flush=True)
     except (OSError, UnicodeEncodeError, AttributeError):
         pass  # nobody is listening

@@ -151,8 +151,11 @@ def show(name: str, value: float | None) -> str:
 
 
 def download_progress() -> Callable[[str, int, int], None]:
-    """A line that grows on a terminal; through a pipe one line at every quarter of a file."""
-    on_terminal = sys.stderr is not None and sys.stderr.isatty()
+    """A line that grows on a terminal; through a pipe one line at every quarter of a file.
+
+    On stdout: stderr is for what went wrong.
+    """
+    on_terminal = sys.stdout.isatty()
     said: dict[str, int] = {}
 
     def progress(name: str, done: int, total: int) -> None:
@@ -162,10 +165,8 @@ def download_progress() -> Callable[[str, int, int], None]:
         said[name] = part
         text = f"{name}  {done / 2**20:.1f} of {total / 2**20:.1f} MiB"
         with contextlib.suppress(OSError, ValueError, AttributeError):
-            if on_terminal:
-                sys.stderr.write(f"\r{text}" + ("\n" if done >= total else ""))
-            else:
-                sys.stderr.write(f"{text}\n")
-            sys.stderr.flush()
+            start, end = ("\r", "\n" * (done >= total)) if on_terminal else ("", "\n")
+            sys.stdout.write(f"{start}{text}{end}")
+            sys.stdout.flush()
 
     return progress

@@ -41,6 +41,13 @@ def through_hydra(
         if isinstance(error, OSError):
             raise  # the screen's, not the config's
         raise UserError(first_lines(str(error).strip("'"))) from error
+    except RuntimeError as error:
+        if not str(error).startswith("Invalid plugin"):
+            raise
+        raise UserError(
+            f"{first_lines(str(error))}: hydra.launcher and hydra.sweeper are chosen as groups, "
+            "such as hydra/launcher=basic"
+        ) from error
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
     finally:

@@ -123,9 +123,10 @@ def already_finished(job: Job, run_dir: Path) -> Result | None:
     same = all(select(old, key) == select(job.config, key) for key in keys)
     if summary.get("status") != "completed" or not same:
         return None
-    typed = "" if old == job.config else "; what was typed changes nothing without a larger budget"
+    other = changes(old, job.config)
+    typed = "; what was typed changes nothing without a larger budget" if other else ""
     print(
-        f"{run_dir} is completed ({summary['step']} steps){typed}: "
+        f"{run_dir} is completed ({summary.get('step')} steps){typed}: "
         "to go on, give it one, such as trainer.max_epochs=..."
     )
     return Result(0, (summary.get("best") or {}).get("value"), run_dir)

@@ -69,13 +69,34 @@ def git_state() -> dict[str, Any] | None:
     commit = git("rev-parse", "HEAD")
     if commit is None:
         return None
+    if runs_programs():
+        return {"commit": commit, "dirty": None}
     status = git("status", "--porcelain", "--untracked-files=no")
-    return {"commit": commit, "dirty": bool(status)}
+    return {"commit": commit, "dirty": None if status is None else bool(status)}
+
+
+def runs_programs() -> bool:
+    """Whether `git status` would start what this repository itself names.
+
+    A folder from a stranger can bring its own `.git`; what is in the user's own settings (Git LFS,
+    say) the user has chosen.
+    """
+    keys = r"^(filter\..*\.(clean|process)|core\.fsmonitor|include.*)$"
+    found = git("config", "--show-scope", "--get-regexp", keys)
+    own = ("local", "worktree", "command")
+    return any(line.startswith(own) for line in (found or "").splitlines())
 
 
 def git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5)
+        done = subprocess.run(
+            ["git", *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=5,
+            stdin=subprocess.DEVNULL,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -15,6 +15,7 @@ from dltrain.build_data import Data, make_loader
 from dltrain.commands import console, provenance
 from dltrain.commands.signals import Signals
 from dltrain.durable import replace_text, sync_folder, temporary_name
+from dltrain.errors import CheckpointError
 
 log = logging.getLogger("dltrain")
 ROW_HEAD = ("step", "epoch", "split", "time")
@@ -103,12 +104,23 @@ class Run:
         runs.clear_leftovers(self.dir)
         self.metrics_log.open(state["offset"] if state else 0)
         for name, logger in self.loggers.items():
+            self.start_logger(name, logger, state)
+
+    def start_logger(self, name: str, logger: Any, state: dict[str, Any] | None) -> None:
+        try:
             logger.start(
                 self.dir,
                 config=self.config | {"choices": self.job.choices},
                 resume_step=self.trainer.step if state else None,
                 state=state["loggers"].get(name) if state else None,
             )
+        except (TypeError, ValueError, LookupError, AttributeError) as error:
+            if state is None:
+                raise
+            raise CheckpointError(
+                f"the checkpoint of step {self.trainer.step:,} holds a state of loggers.{name} "
+                f"that it cannot take: {error}"
+            ) from error
 
     def write_record(self) -> None:
         from dltrain.engine.device import device_name

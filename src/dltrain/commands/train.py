@@ -51,7 +51,7 @@ def take_allowed_targets(argv: list[str]) -> tuple[list[str], list[str]]:
         if not all(part.isidentifier() for part in name.split(".")):
             raise UserError(f"--allow-target {name!r}: it must be the name of a package or module")
     if known.allow_target and "" not in sys.path:
-        sys.path.insert(0, "")  # a file in the current folder, as `python -m` would find it
+        sys.path.append("")  # a file in the current folder, which hides no installed package
     return known.allow_target, rest
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from dltrain.durable import write_parts
 
 # A header has about 100 bytes a tensor; the library takes 100 MB, which unfold to gigabytes
-MAX_HEADER_BYTES = 16 << 20
+MAX_HEADER_BYTES = 4 << 20
 DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
