@@ -50,7 +50,7 @@ def make(config: Config, key: str, *, allowed: Sequence[str] = (), **arguments: 
         if isinstance(cause, CONSTRUCTOR_ERRORS):
             text = str(cause)  # a leaf that names its key itself is not named again
             raise UserError(text if text.startswith(key) else f"{key}: {text}") from error
-        raise
+        raise cause from None  # no memory, say: not Hydra's fault
 
 
 def locate(target: str, key: str) -> Any:

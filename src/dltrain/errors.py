@@ -3,6 +3,9 @@
 import errno
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+EVALUATING = (
+    "while evaluating"  # the note of an error there: what training has room for may not fit
+)
 NO_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 

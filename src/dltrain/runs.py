@@ -16,8 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from dltrain import plain
-from dltrain.durable import irregular, naming, remove, replace_text
-from dltrain.errors import UserError
+from dltrain.durable import irregular, naming, remove, replace_text, storage_error
+from dltrain.errors import NO_SPACE, UserError
 
 CONFIG, SUMMARY, RECORD, LOG = "config.yaml", "summary.json", "run.json", "train.log"
 METRICS, WEIGHTS, CHECKPOINTS, HYDRA = "metrics.jsonl", "model.safetensors", "checkpoints", ".hydra"
@@ -67,6 +67,8 @@ class Claim:
             self.descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             self.release()
+            if error.errno in NO_SPACE:
+                raise storage_error(error) from None
             raise UserError(
                 f"the run's directory {self.path} cannot be used: {error.strerror}"
                 + (f" ({error.filename})" if error.filename else "")

@@ -1,4 +1,4 @@
-"""What made a run is recorded, and asking git for it runs nothing that a stranger's folder names."""
+"""What made a run is recorded, and asking git for it runs nothing that a folder brings along."""
 
 import subprocess
 

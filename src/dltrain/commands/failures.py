@@ -12,6 +12,7 @@ from dltrain import runs
 from dltrain.commands.run import Run
 from dltrain.durable import storage_error
 from dltrain.errors import (
+    EVALUATING,
     NO_PERMISSION,
     NO_SPACE,
     DltrainError,
@@ -31,10 +32,9 @@ def recorded_failures(run: Run) -> Iterator[None]:
     try:
         yield
     except BaseException as caught:
-        trained = run.trainer.model.training  # or else it was evaluating
         with suppress(Exception):  # a second failure must not hide the first
             run.trainer.close()
-        error = explain(caught, run, trained)
+        error = explain(caught, run)
         expected = isinstance(error, DltrainError) or is_storage_error(error)
         with suppress(OSError):
             log.debug("%s", error if error is caught and expected else traceback.format_exc())
@@ -47,14 +47,14 @@ def recorded_failures(run: Run) -> Iterator[None]:
         raise DltrainError(f"{last}\nthe traceback is in {run.dir / runs.LOG}") from error
 
 
-def explain(error: BaseException, run: Run, trained: bool) -> BaseException:
+def explain(error: BaseException, run: Run) -> BaseException:
     """The same failure with what the run knows of it; as it is where that is nothing."""
     if isinstance(error, NonFiniteError):
         return describe_nonfinite(error, run)
     if isinstance(error, WorkerError):
         return WorkerError(f"{error}\n{run.saver.describe_last()}; `dltrain resume {run.dir}`")
     if is_out_of_memory(error):
-        return DltrainError(describe_out_of_memory(error, run, trained))
+        return DltrainError(describe_out_of_memory(error, run))
     return error
 
 
@@ -67,12 +67,13 @@ def describe_nonfinite(error: NonFiniteError, run: Run) -> NonFiniteError:
     )
 
 
-def describe_out_of_memory(error: BaseException, run: Run, trained: bool) -> str:
+def describe_out_of_memory(error: BaseException, run: Run) -> str:
     """Which setting to halve: the micro-batch, which changes no result, or the batch."""
     loader, accumulate = run.config["loader"], run.config["trainer"]["accumulate"]
-    where = "training" if trained else "evaluating"
-    lines = [f"out of memory at step {run.trainer.step + 1:,}, {where}: {first_sentence(error)}"]
-    if not trained:
+    evaluating = EVALUATING in getattr(error, "__notes__", [])
+    where = f"{EVALUATING} after" if evaluating else "after"
+    lines = [f"out of memory {where} step {run.trainer.step:,}: {first_sentences(error)}"]
+    if evaluating:
         half = max(1, loader["eval_batch_size"] // 2)
         lines.append(f"try loader.eval_batch_size={half}")
     elif 2 * accumulate <= loader["batch_size"]:
@@ -95,7 +96,7 @@ def enough_memory() -> Iterator[None]:
         if not is_out_of_memory(error):
             raise
         raise UserError(
-            f"the model and the data do not fit into memory: {first_sentence(error)}"
+            f"the model and the data do not fit into memory: {first_sentences(error)}"
         ) from error
 
 
@@ -105,10 +106,10 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(text in str(error) for text in NO_MEMORY)
 
 
-def first_sentence(error: BaseException) -> str:
+def first_sentences(error: BaseException) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     head, _, rest = text.partition("DefaultCPUAllocator: ")
-    return (rest or head).partition(". ")[0].removesuffix(".")
+    return ". ".join((rest or head).split(". ")[:2]).removesuffix(".")  # and how much was wanted
 
 
 @contextmanager

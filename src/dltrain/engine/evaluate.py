@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from dltrain.engine.sums import Task
+from dltrain.errors import EVALUATING
 
 
 class EvaluationAbandonedError(Exception):
@@ -38,6 +39,9 @@ def evaluate(
                     raise EvaluationAbandonedError
                 for name, value in task.evaluate(model, batch).items():
                     totals[name] = totals[name] + value if name in totals else value
+    except RuntimeError as error:
+        error.add_note(EVALUATING)
+        raise
     finally:
         model.train(was_training)
     if not totals:
