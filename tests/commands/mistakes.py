@@ -179,16 +179,13 @@ MISTAKES = {
 # What people type who come from another tool
 ELSEWHERE = {
     "train trainer.gpus=1": "`trainer.gpus`|`trainer.device`",
-    "train trainer.accelerator=gpu": "`trainer.device`",
     "train trainer.gradient_clip_val=1": "`trainer.max_grad_norm`",
     "train trainer.accumulate_grad_batches=2": "`trainer.accumulate`",
     "train trainer.check_val_every_n_epoch=1": "`trainer.eval_every`",
     "train checkpoint.save_top_k=3": "`checkpoint.keep`",
-    "train ckpt_path=x": "`resume`",
     "train epochs=3": "`trainer.max_epochs`",
     "train batch_size=32": "`loader.batch_size`",
     "train logger=wandb": "`loggers`",
-    "train net=cnn": "`model`",
     "train trainer.precision=16-mixed": "trainer.precision is '16-mixed'|bf16",
     "train trainer.device=mps": "trainer.device is 'mps'|cuda",
     "train loader.limit_batches=0.1": "loader.limit_batches is '0.1'|a whole number",
@@ -203,7 +200,6 @@ RANGES = {
     "train model.num_classes=0": "model.num_classes is 0|from 1",
     "train model.num_classes=-3": "model.num_classes is -3",
     "train model.input_shape=[0,8,8]": "model.input_shape is [0, 8, 8]",
-    "train model.input_shape=[]": "model.input_shape is []|at least 1",
     "train model.hidden_sizes=[0]": "model.hidden_sizes is [0]|from 1",
     "train model.hidden_sizes=[1000000000000]": "model.hidden_sizes|1000000",
     "train model.hidden_sizes=abc": "model.hidden_sizes is 'abc'|a list of whole numbers",
@@ -228,10 +224,8 @@ RANGES = {
     "train optimizer=sgd optimizer.dampening=nan": "optimizer.dampening is nan|<= 1",
     "train optimizer=sgd optimizer.nesterov=true optimizer.momentum=0": "nesterov|momentum",
     "train optimizer=rmsprop optimizer.alpha=-1": "optimizer.alpha is -1|>= 0",
-    "train optimizer=adadelta optimizer.rho=2": "optimizer.rho is 2|<= 1",
     "train scheduler.warmup=500%": "scheduler.warmup is '500%'|<= 100%",
     "train scheduler.warmup=null": "scheduler.warmup is null|5%",
-    "train scheduler.final_factor=nan": "scheduler.final_factor is nan",
     "train scheduler=step scheduler.every=0%": "scheduler.every is '0%'|> 0",
     "train scheduler=multi_step scheduler.milestones=[abc]": "scheduler.milestones is ['abc']",
     "train scheduler=one_cycle scheduler.pct_start=2": "scheduler.pct_start is 2|5%",
@@ -240,7 +234,6 @@ RANGES = {
     "train augmentation=crop_flip augmentation.flip.probability=2": "probability is 2|<= 1",
     "train callbacks.progress.line_every_sec=-1": "line_every_sec is -1|>= 0",
     "train callbacks=[ema] callbacks.ema.decay=1": "callbacks.ema.decay is 1|< 1",
-    "train callbacks=[ema] callbacks.ema.every=0": "callbacks.ema.every is 0",
     "train callbacks=[profiler] callbacks.profiler.active=0": "callbacks.profiler.active is 0",
     "train callbacks=[early_stopping] callbacks.early_stopping.patience=-1": "patience is -1",
     "train callbacks=[early_stopping] callbacks.early_stopping.mode=up": "mode is 'up'|max, min",
@@ -248,9 +241,15 @@ RANGES = {
     "train loggers.tensorboard.max_images=-1": "loggers.tensorboard.max_images is -1",
     "train loggers.tensorboard.charts=loss": "loggers.tensorboard.charts is 'loss'|a list",
     "train loader.batch_size=10000000000000000000000": "loader.batch_size|<= 1e+09",
-    "train checkpoint.keep=10000000000000000000000": "checkpoint.keep|<= 1e+09",
     "train trainer.device=cuda:99999": "trainer.device is 'cuda:99999'|cuda:N",
     "train init_from=": "init_from is empty|.safetensors",
+}
+
+# Values that are right each for itself, and not together
+TOGETHER = {
+    "train trainer.accumulate=65": "trainer.accumulate is 65|loader.batch_size, which is 64",
+    "train model.num_classes=3": "model.num_classes is 3|dataset.num_classes, which is 10",
+    "train task.num_classes=3": "task.num_classes is 3|dataset.num_classes, which is 10",
 }
 
 # The form of an override, interpolations, flags and sweeps
@@ -284,7 +283,7 @@ FORMS = {
     "train -m 'seed=interval(1,2)'": "`seed=interval(1,2)`|key=1,2,3",
     "train -m 'model=glob(zzz*)'": "`model=glob(zzz*)`|no value",
 }
-ALL = MISTAKES | ELSEWHERE | RANGES | FORMS
+ALL = MISTAKES | ELSEWHERE | RANGES | TOGETHER | FORMS
 
 
 def assert_mended_by_the_user(outcome, named):

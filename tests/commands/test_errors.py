@@ -91,7 +91,7 @@ def test_an_honest_alias_is_no_bomb(without_torch, tmp_path):
 
 LATE = {
     "loader.batch_size=2000": "loader.batch_size|1257",
-    "trainer.precision=fp16 trainer.device=cpu": "trainer.precision is fp16|bf16",
+    "trainer.precision=fp16 trainer.device=cpu": "trainer.precision is|fp16|bf16",
     "model.activation=rellu": "model.activation is 'rellu'|relu",
     "model=resnet model.depth=19": "model.depth is 19|6n+2",
     "scheduler=multi_step scheduler.milestones=[75%,50%]": "milestones",

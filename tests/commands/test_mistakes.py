@@ -7,14 +7,16 @@ import sys
 import time
 
 import pytest
-from mistakes import ALL, ELSEWHERE, FORMS, RANGES, assert_mended_by_the_user
+from mistakes import ALL, ELSEWHERE, FORMS, RANGES, TOGETHER, assert_mended_by_the_user
 from omegaconf import OmegaConf
 
 from dltrain.config import compose as composing
 from dltrain.config.check import check, target_nodes
 from dltrain.errors import UserError
 
-SOME = ELSEWHERE | FORMS | dict(list(RANGES.items())[::6])  # all of them: the slow test below
+SOME = (
+    ELSEWHERE | TOGETHER | FORMS | dict(list(RANGES.items())[::6])
+)  # all of them: the slow test below
 
 
 @pytest.mark.parametrize("line", SOME, ids=lambda line: line[:70])

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from dltrain.config.durations import parse_duration
 from dltrain.config.messages import explain_resolution_error, shorten
 from dltrain.config.near import did_you_mean
-from dltrain.config.rules import part_problems
+from dltrain.config.rules import disagreements, part_problems
 from dltrain.config.schema import JUDGE_NULL, SECTIONS, TrainConfig, rules
 from dltrain.config.signatures import TargetError, check_arguments, read_signature
 from dltrain.config.targets import check_target
@@ -69,7 +69,7 @@ def check(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
     problems = [*range_problems(config), *structure_problems(config)]
     problems += target_problems(config, allowed) if not problems else []
     if not problems:  # of the right type: in the right range?
-        found = part_problems(target_nodes(config))
+        found = [*part_problems(target_nodes(config)), *disagreements(config)]
         problems += [f"{key} is {shown(value)}; {wrong}" for key, value, wrong in found]
     if problems:
         lines = (

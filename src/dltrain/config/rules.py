@@ -175,6 +175,23 @@ PARTS: dict[str, Rules] = {
 }
 
 
+def disagreements(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Values of several groups that do not go together."""
+    trainer, loader = config["trainer"], config["loader"]
+    if trainer["accumulate"] > loader["batch_size"]:
+        wanted = f"it must be <= loader.batch_size, which is {loader['batch_size']}"
+        yield "trainer.accumulate", trainer["accumulate"], wanted
+    if trainer["device"] == "cpu" and trainer["precision"] == "fp16":
+        wanted = "with trainer.device=cpu it must be one of fp32, bf16, auto"
+        yield "trainer.precision", "fp16", wanted
+    labels = config["dataset"].get("num_classes")
+    for group in ("model", "task"):
+        logits = config[group].get("num_classes")
+        if isinstance(labels, int) and isinstance(logits, int) and logits < labels:
+            wanted = f"it must be >= dataset.num_classes, which is {labels}"
+            yield f"{group}.num_classes", logits, wanted
+
+
 def part_problems(nodes: Iterator[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, Any, str]]:
     """The key, the value and the rule of every argument that is out of its range."""
     for key, node in nodes:
