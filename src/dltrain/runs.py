@@ -32,16 +32,32 @@ def holds_run(path: Path) -> bool:
 
 
 class Claim:
-    """A run's directory, made if need be and locked for as long as this is open.
+    """A run's directory, locked for as long as this is open.
 
-    The lock is on the directory itself, so that claiming writes nothing into it. Leaving by an
-    error removes the directories that were made for it, if they are still empty.
+    One that is there is locked at once. One that is not is made and removed again, so that what
+    stands against it is known at once, and made to stay by `take`: a run that is killed before it
+    has anything to write leaves nothing. The lock is on the directory itself, so that it writes
+    nothing into it. Leaving removes the directories that were made, if they are still empty.
     """
 
     def __init__(self, path: Path, *, fresh: bool = False) -> None:
-        self.path, self.fresh = path, fresh  # fresh: where the name is taken, it gets a suffix
+        self.wanted = self.path = path
+        self.fresh = fresh  # where the name is taken, it gets a suffix
         self.made: list[Path] = []
         self.descriptor: int | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Nobody has taken the directory yet."""
+        return self.descriptor is None
+
+    def take(self) -> Path:
+        """The directory, made if need be; UserError where somebody was faster."""
+        if self.is_new:
+            self.make_and_lock()
+            if holds_run(self.path):
+                raise UserError(f"{self.path} holds a run already, which began just now")
+        return self.path
 
     def make(self) -> None:
         for parent in reversed([p for p in self.path.parents if not p.exists()]):
@@ -60,6 +76,13 @@ class Claim:
                 raise NotADirectoryError(20, "it is a file") from None
 
     def __enter__(self) -> Claim:
+        self.make_and_lock()
+        if self.made:
+            self.release()
+            self.path = self.wanted
+        return self
+
+    def make_and_lock(self) -> None:
         try:
             self.make()
             if not os.access(self.path, os.W_OK | os.X_OK):
@@ -80,7 +103,6 @@ class Claim:
             raise UserError(f"{self.path} is in use by another dltrain process") from None
         except OSError:
             pass  # a file system without locks: nothing to hold, and no reason not to train
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
@@ -93,6 +115,7 @@ class Claim:
                 path.rmdir()
             except OSError:
                 break  # not empty: it has become a run
+        self.made = []
         if self.descriptor is not None:
             os.close(self.descriptor)
             self.descriptor = None

@@ -8,6 +8,7 @@ import yaml
 from safetensors import safe_open
 
 from dltrain import runs
+from dltrain.errors import UserError
 
 FILES = {
     "config.yaml", "run.json", "train.log", "metrics.jsonl", "summary.json", "model.safetensors",
@@ -133,10 +134,42 @@ def test_names_that_are_taken_get_a_suffix(dltrain, tmp_path):
     assert len(list((tmp_path / "outputs" / "a" / "b").iterdir())) == 3
     (tmp_path / "x").mkdir()
     with runs.Claim(tmp_path / "x", fresh=True) as first:
-        assert first.path == tmp_path / "x_2"
+        assert [path.name for path in tmp_path.glob("x*")] == ["x"]
+        assert first.take() == tmp_path / "x_2"
         with runs.Claim(tmp_path / "x", fresh=True) as second:
-            assert second.path == tmp_path / "x_3"
+            assert second.take() == tmp_path / "x_3"
     assert [path.name for path in tmp_path.glob("x*")] == ["x"]  # they were left empty
+
+
+def test_of_two_that_want_a_new_directory_one_is_refused(tmp_path):
+    with runs.Claim(tmp_path / "x") as first, runs.Claim(tmp_path / "x") as second:
+        first.take()
+        with pytest.raises(UserError, match="in use by another"):
+            second.take()
+        (tmp_path / "x" / "config.yaml").touch()
+        first.release()
+        with pytest.raises(UserError, match="holds a run already"):
+            second.take()
+
+
+KILL_AT_TORCH = """
+import os, sys
+
+class Kill:
+    def find_spec(name, path=None, target=None):
+        if name == "torch._C":
+            os.kill(os.getpid(), 9)
+
+sys.meta_path.insert(0, Kill)
+"""
+
+
+def test_a_run_that_is_killed_while_it_loads_torch_leaves_nothing(shell, tmp_path):
+    (tmp_path / "stub").mkdir()
+    (tmp_path / "stub" / "sitecustomize.py").write_text(KILL_AT_TORCH)
+    outcome = shell("train", "name=a/b", env={"PYTHONPATH": str(tmp_path / "stub")})
+    assert outcome.code == -9
+    assert [path.name for path in tmp_path.iterdir()] == ["stub"]
 
 
 def test_a_directory_that_holds_a_run_is_refused(dltrain, finished_run, tmp_path):

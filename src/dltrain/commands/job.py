@@ -25,9 +25,8 @@ def run_job(job: Job, signals: Signals) -> Result:
             "start dltrain itself, on the device that you want: trainer.device=cuda:1"
         )
     with runs.Claim(job.run_dir, fresh=job.named_by_us) as claim:
-        run_dir = claim.path
-        going_on = decide_to_go_on(job, run_dir)
-        if going_on and (result := already_finished(job, run_dir)):
+        going_on = not claim.is_new and decide_to_go_on(job, claim.path)
+        if going_on and (result := already_finished(job, claim.path)):
             return result
         if not going_on:
             check_weights_exist(job.config)
@@ -35,7 +34,10 @@ def run_job(job: Job, signals: Signals) -> Result:
             data = read_data(job.config, job.allowed, console.download_progress())
         threads = job.config["trainer"]["threads"]
         if going_on and threads == "auto":  # with other threads, sums have other roundings
-            threads = runs.read_if_whole(run_dir / runs.RECORD).get("threads", threads)
+            threads = runs.read_if_whole(claim.path / runs.RECORD).get("threads", threads)
+        import torch  # noqa: F401  # takes a second or two, in which nothing should lie about
+
+        run_dir = claim.take()
         with console.logging_to(run_dir) as open_log, storage_errors():
             with enough_memory():
                 run = Run(job, run_dir, data, threads)

@@ -125,12 +125,12 @@ class Run:
     def write_record(self) -> None:
         from dltrain.engine.device import device_name
 
+        text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
+        replace_text(self.dir / runs.CONFIG, text)  # first: with it a directory can be resumed
         hydra_dir = self.dir / runs.HYDRA
         for name, text in self.job.hydra_files.items():
             hydra_dir.mkdir(exist_ok=True)
             replace_text(hydra_dir / name, text, sync=False)
-        text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
-        replace_text(self.dir / runs.CONFIG, text)
         record = provenance.record(self.config, self.job.choices, self.trainer.precision)
         record["device"] = device_name(self.trainer.device)
         first = runs.read_if_whole(self.dir / runs.RECORD)
