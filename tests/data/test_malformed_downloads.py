@@ -230,8 +230,9 @@ def test_the_command_ends_with_the_code_of_the_contract(
             "train", "dataset=cifar10", f"dataset.root={root}", "dataset.download=true"
         )
     assert outcome.code == code, outcome.err
-    progress, _, said = outcome.err.partition("dltrain: error: ")
-    assert progress.startswith(name)
+    assert outcome.out.startswith(name)  # the progress
+    assert outcome.err.startswith("dltrain: error: ")
+    said = outcome.err
     assert len(said.splitlines()) <= 6
     assert str(root) in said
     assert f"{SIZE:,} bytes" in said
