@@ -45,6 +45,7 @@ def read_data(
         raise UserError(f"dataset: the data do not fit into memory {error}".strip()) from error
     splits = check_splits(splits, config["dataset"]["_target_"])
     check_labels(splits["train"].targets, config["dataset"])
+    check_loading(splits["train"], config)
     limit = config["loader"]["limit_batches"]
     if limit is not None:
         splits = {name: limited(name, part, limit, config) for name, part in splits.items()}
@@ -77,6 +78,21 @@ def check_labels(targets: Any, facts: dict[str, Any]) -> None:
         raise UserError(
             f"the labels go from {targets.min()} to {targets.max()}; "
             f"dataset.num_classes is {num_classes}, so they must go from 0 to {num_classes - 1}"
+        )
+
+
+def check_loading(train: Any, config: dict[str, Any]) -> None:
+    """What the loaders would refuse too, after torch has been imported."""
+    size, num_samples = config["loader"]["batch_size"], len(train.targets)
+    if size > num_samples:
+        raise UserError(
+            f"loader.batch_size is {size}, but the training set has {num_samples} samples; "
+            f"choose loader.batch_size <= {num_samples}"
+        )
+    if config["augmentation"] and (train.inputs.ndim != 4 or train.inputs.dtype != "uint8"):
+        raise UserError(
+            "augmentation is for images, uint8 [N, C, H, W]; this dataset has "
+            f"{train.inputs.dtype} of shape {list(train.inputs.shape)}. Choose augmentation=none"
         )
 
 

@@ -19,11 +19,12 @@ from dltrain.errors import UserError
 
 def run_job(job: Job, signals: Signals) -> Result:
     """Trains, tests, records. Raises DltrainError for any end but completion or a signal."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if (os.environ.get("WORLD_SIZE") or "1") != "1":
         raise UserError(
             "several processes were started (torchrun), and this version trains in one\n"
             "start dltrain itself, on the device that you want: trainer.device=cuda:1"
         )
+    check_device(job.config["trainer"])
     with runs.Claim(job.run_dir, fresh=job.named_by_us) as claim:
         going_on = not claim.is_new and decide_to_go_on(job, claim.path)
         if going_on and (result := already_finished(job, claim.path)):
@@ -135,6 +136,30 @@ def already_finished(job: Job, run_dir: Path) -> Result | None:
 
 
 def check_weights_exist(config: dict[str, Any]) -> None:
-    path = config["init_from"]
-    if path is not None and not Path(path).exists():
+    if config["init_from"] is None:
+        return
+    path = Path(config["init_from"])
+    if not path.exists():
         raise UserError(f"init_from: there is no file or folder {path}")
+    if path.is_dir() and not (path / runs.WEIGHTS).is_file():
+        raise UserError(f"init_from: the folder {path} holds no {runs.WEIGHTS}: no finished run")
+
+
+# Where drivers show their GPUs: NVIDIA's own, of its small boards, WSL, AMD
+GPU_DEVICES = ("nvidia*", "nvhost*", "nvgpu", "nvmap", "dxg", "kfd")
+
+
+def check_device(trainer: dict[str, Any]) -> None:
+    """What needs a GPU on a machine that can have none is told before torch is imported."""
+    if any(next(Path("/dev").glob(pattern), None) for pattern in GPU_DEVICES):
+        return
+    device, precision = trainer["device"], trainer["precision"]
+    if device.startswith("cuda"):
+        raise UserError(
+            f"trainer.device is {device}, but this machine has no CUDA device; use cpu or auto"
+        )
+    if precision in ("fp16", "tf32"):
+        raise UserError(
+            f"trainer.precision is {precision}, which needs CUDA, and this machine has no CUDA "
+            "device; on a CPU use bf16 or fp32"
+        )
