@@ -30,12 +30,13 @@ def reference(tmp_path_factory):
     from dltrain.cli import run
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("reference"))
+        folder = tmp_path_factory.mktemp("reference")
+        patch.chdir(folder)
         handlers = [(n, signal.getsignal(n)) for n in (2, 10, 12, 15)]
         assert run(["train", *EXACT]) == 0
         for number, handler in handlers:
             signal.signal(number, handler)
-        yield tmp_path_factory.getbasetemp() / "reference0" / "run"
+        yield folder / "run"
 
 
 def killed_thrice(start, shell, tmp_path, seed):
