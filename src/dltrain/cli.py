@@ -45,25 +45,28 @@ def exit_code_of(main: Callable[[], int]) -> int:
         code = main()
         sys.stdout.flush()
         return code
-    except DltrainError as error:
+    except BaseException as error:
+        if SIGNALS.came_early:  # whatever somebody has made of the SystemExit: Hydra wraps it
+            tell(f"stopped by {SIGNALS.name} before it began; nothing was changed")
+            return SIGNALS.exit_code
+        return code_of(error)
+
+
+def code_of(error: BaseException) -> int:
+    """The exit code of an expected end, whose message is printed; raises any other."""
+    if isinstance(error, DltrainError):
         print_error(str(error))
         return error.exit_code
-    except KeyboardInterrupt:
+    if isinstance(error, KeyboardInterrupt):
         return 130
-    except SystemExit:
-        if SIGNALS.received is None:
-            raise
-        tell(f"stopped by {SIGNALS.name} before it began; nothing was changed")
-        return SIGNALS.exit_code
-    except BrokenPipeError:
+    if isinstance(error, BrokenPipeError):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # whoever read it has gone
         return 0
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # what is left in it has no place
         print_error(f"cannot write: {error.strerror}")
         return StorageError.exit_code
+    raise error
 
 
 def prepare_streams() -> None:

@@ -81,18 +81,25 @@ def test_a_signal_saves_and_the_run_goes_on(
 
 def test_before_anything_is_imported_it_ends_with_the_same_code(start, tmp_path):
     """From the first line on: before Hydra, before torch, while the model is built."""
-    moments = [random.Random(time.time_ns()).uniform(0.06, 1.5) for _ in CODES]
-    for number, moment in zip(CODES, moments, strict=True):
+    for number in CODES:
         process = start(*ARGUMENTS, start_new_session=True)
-        time.sleep(moment)
+        wait_until_it_listens(process)
+        time.sleep(random.uniform(0.0, 1.5))
         send(process, number, to_group=True)
         out, err = stopped(process, number, tmp_path)
         assert (tmp_path / "run" / "summary.json").exists() or "nothing was changed" in err, out
 
 
-def ignored_signals(pid):
+def wait_until_it_listens(process):
+    """Until Python has started: nobody can answer a signal before."""
+    while process.poll() is None and signals_that_are("SigCgt", process.pid) != set(CODES):
+        time.sleep(0.001)
+
+
+def signals_that_are(what, pid):
+    """`SigIgn`, ignored, or `SigCgt`, caught, by a process (proc(5))."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    bits = next(int(line.split()[1], 16) for line in lines if line.startswith("SigIgn"))
+    bits = next(int(line.split()[1], 16) for line in lines if line.startswith(what))
     return {number for number in CODES if bits >> (number - 1) & 1}
 
 
@@ -101,7 +108,7 @@ def test_workers_ignore_them_all(start, tmp_path):
     assert wait_for_step(process, tmp_path / "run", 20), process.communicate()
     workers = [pid for pid in in_session(tmp_path) if pid != process.pid]
     assert len(workers) >= 2
-    assert all(ignored_signals(pid) == set(CODES) for pid in workers)
+    assert all(signals_that_are("SigIgn", pid) == set(CODES) for pid in workers)
     process.kill()
 
 
@@ -177,7 +184,8 @@ def test_signals_at_any_moment(seed, start, shell, reference, tmp_path):
         process = start(
             *argv, f"loader.num_workers={moments.choice((0, 2))}", start_new_session=True
         )
-        time.sleep(moments.uniform(0.1, 5.0))
+        wait_until_it_listens(process)
+        time.sleep(moments.uniform(0.0, 5.0))
         number = moments.choice(list(CODES))
         if process.poll() is None:
             send(process, number, to_group=moments.random() < 0.5)

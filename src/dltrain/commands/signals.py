@@ -55,6 +55,11 @@ class Signals:
             on_stop(self.received)
 
     @property
+    def came_early(self) -> bool:
+        """One came while there was nothing to save."""
+        return self.received is not None and self.on_stop is None
+
+    @property
     def name(self) -> str:
         """As the shell's `kill -l` has it: SIGTERM."""
         return "no signal" if self.received is None else signal.Signals(self.received).name
