@@ -33,7 +33,12 @@ class MyNet(nn.Module):
     def forward(self, x):
         return self.head(self.stages(self.stem(x)))
 """
-BRIEF = ["trainer.max_steps=4", "trainer.eval_every=2 steps", "trainer.threads=1"]
+BRIEF = [
+    "trainer.max_steps=4",
+    "trainer.eval_every=2 steps",
+    "trainer.threads=1",
+    "loader.limit_batches=5",
+]
 
 
 def blocks(language):

@@ -119,15 +119,7 @@ def killed(start, shell, tmp_path, kind, seed, num_kills):
     return run_dir, met
 
 
-@pytest.mark.parametrize("kind", ["streamed by workers"])
-def test_killed_while_it_saves(kind, start, shell, references, tmp_path):
-    seed = 2 * (time.time_ns() // 2)
-    print(f"seed {seed}")  # shown where this fails
-    run_dir, _ = killed(start, shell, tmp_path, kind, seed, num_kills=1)
-    assert_same(run_dir, references(kind, shell))
-
-
-@pytest.mark.slow
+@pytest.mark.slow  # a short form is in test_resume.py
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_many_times(kind, seed, start, shell, references, tmp_path):

@@ -59,8 +59,16 @@ def stopped(process, number, folder, limit_sec=60):
     return out, err
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("to_group", [False, True], ids=["process", "group"])
+@pytest.mark.parametrize(
+    ("num_workers", "to_group"),
+    [
+        pytest.param(2, True, id="group-2"),
+        *(
+            pytest.param(n, g, id=f"{'group' if g else 'process'}-{n}", marks=pytest.mark.slow)
+            for n, g in ((0, False), (0, True), (2, False))
+        ),
+    ],
+)
 def test_a_signal_saves_and_the_run_goes_on(
     num_workers, to_group, start, shell, reference, tmp_path
 ):
@@ -163,6 +171,7 @@ def rows(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once_and_loses_nothing_saved(start, shell, tmp_path):
     process = start(*ARGUMENTS, "checkpoint.every=1steps")
     assert wait_for_step(process, tmp_path / "run", 10), process.communicate()
