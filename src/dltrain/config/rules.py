@@ -52,6 +52,34 @@ def list_of(rule: Rule, *, least: int = 0) -> Rule:
     return checked
 
 
+def pixels_or_part(value: Any) -> str | None:
+    is_pixels = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1024
+    if is_pixels or (isinstance(value, float) and 0 <= value <= 1):
+        return None
+    return (
+        "it must be a whole number of pixels from 0 to 1024, or a part of the side from 0.0 to 1.0"
+    )
+
+
+def increasing(low: float, high: float) -> Rule:
+    """Two numbers in (low, high]."""
+
+    def rule(value: Any) -> str | None:
+        is_pair = isinstance(value, list) and len(value) == 2
+        if is_pair and not each(between(low, high))(value) and low < value[0] <= value[1]:
+            return None
+        return f"it must be two increasing numbers > {low:g} and <= {high:g}, such as [0.3, 0.9]"
+
+    return rule
+
+
+def color(value: Any) -> str | None:
+    colors = value if isinstance(value, list) else [value]
+    if len(colors) in (1, 3) and not each(whole(0, 255))(colors):
+        return None
+    return "it must be a whole number from 0 to 255, or three of them for a color"
+
+
 def text(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "it must be text"
 
@@ -122,6 +150,14 @@ PARTS: dict[str, Rules] = {
     "dltrain.data.synthetic.Synthetic": SAMPLES,
     "dltrain.data.augment.Crop": {"padding": whole(0, 1024)},
     "dltrain.data.augment.Flip": {"probability": between(0, 1)},
+    "dltrain.data.shift.Shift": {"distance": pixels_or_part},
+    "dltrain.data.erase.Cutout": {"size": pixels_or_part},
+    "dltrain.data.erase.Erase": {
+        "probability": between(0, 1),
+        "scale": increasing(0, 1),
+        "ratio": increasing(0, 1000),
+        "value": color,
+    },
     "dltrain.models.linear.Linear": MODEL,
     "dltrain.models.mlp.MLP": MODEL
     | {
