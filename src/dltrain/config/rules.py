@@ -80,6 +80,20 @@ def color(value: Any) -> str | None:
     return "it must be a whole number from 0 to 255, or three of them for a color"
 
 
+def jitter(low: float, high: float) -> Rule:
+    """How far at most from the neutral value, or the range itself."""
+
+    def rule(value: Any) -> str | None:
+        ends = value if isinstance(value, list) else [0, value]
+        rule_of_ends = between(low if isinstance(value, list) else 0, high)
+        if len(ends) == 2 and not each(rule_of_ends)(ends) and ends[0] <= ends[1]:
+            return None
+        numbers = f"two increasing numbers from {low:g} to {high:g}"
+        return f"it must be a number from 0 to {high:g}, or {numbers}"
+
+    return rule
+
+
 def text(value: Any) -> str | None:
     return None if isinstance(value, str) and value else "it must be text"
 
@@ -157,6 +171,15 @@ PARTS: dict[str, Rules] = {
         "scale": increasing(0, 1),
         "ratio": increasing(0, 1000),
         "value": color,
+    },
+    "dltrain.data.color.ColorJitter": {
+        **dict.fromkeys(("brightness", "contrast", "saturation"), jitter(0, 100)),
+        "hue": jitter(-0.5, 0.5),
+    },
+    "dltrain.data.policies": {
+        "num_ops": whole(1, 16),
+        "magnitude": whole(0, 999),
+        "num_magnitude_bins": whole(2, 1000),
     },
     "dltrain.models.linear.Linear": MODEL,
     "dltrain.models.mlp.MLP": MODEL
@@ -253,6 +276,13 @@ def contradictions(key: str, node: Mapping[str, Any]) -> Iterator[tuple[str, Any
             yield f"{key}.nesterov", True, f"it needs {key}.momentum > 0"
         elif node.get("dampening"):
             yield f"{key}.nesterov", True, f"it needs {key}.dampening=0"
+    bins, magnitude = node.get("num_magnitude_bins"), node.get("magnitude")
+    if isinstance(bins, int) and isinstance(magnitude, int) and magnitude >= bins:
+        yield (
+            f"{key}.magnitude",
+            magnitude,
+            f"it must be < {key}.num_magnitude_bins, which is {bins}",
+        )
     shape = node.get("image_shape")
     if str(node["_target_"]).startswith("dltrain.data.") and isinstance(shape, list):
         for name in ("mean", "std"):
