@@ -44,6 +44,9 @@ FORBIDDEN = {
     "runs": (*HYDRA, *(f"dltrain.{other}" for other in (
         "engine", "build", "commands", "cli", "config", "callbacks", "loggers", *LEAVES,
     ))),
+    "claim": (*HYDRA, *(f"dltrain.{other}" for other in (
+        "engine", "build", "commands", "cli", "config", "callbacks", "loggers", *LEAVES,
+    ))),
     "errors": ("dltrain",),
     "plain": ("dltrain", "torch", *HYDRA),
     "durable": ("torch", *HYDRA),
@@ -54,6 +57,7 @@ LAZY = (
     "cli",
     "config",
     "runs",
+    "claim",
     "errors",
     "durable",
     "plain",

@@ -96,7 +96,9 @@ def make_update(
     skip = trainer["on_nonfinite"] == "skip"
     common = {"schedule": make_schedule(config, plan, allowed), "clip": make_clip(trainer)}
     if precision == "fp16":
-        return ScaledUpdate(model, optimizer, guard=ScalerGuard(optimizer, device), **common)
+        return ScaledUpdate(
+            model, optimizer, guard=ScalerGuard(model, optimizer, device, skip=skip), **common
+        )
     # A fused SGD leaves the momentum of a skipped first step uninitialised
     unsafe = skip and optimizer.defaults.get("momentum")
     on_device = device.type == "cuda" and optimizer.defaults.get("fused") and not unsafe

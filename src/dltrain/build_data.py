@@ -106,9 +106,13 @@ def make_loader(
     data: Data,
     split: str,
     device: torch.device,
+    place: str = "device",
     allowed: Sequence[str] = (),
 ) -> Any:
-    """The batches of a split on `device`; only those of `train` are shuffled and augmented."""
+    """The batches of a split on `device`; only those of `train` are shuffled and augmented.
+
+    `place` is what `placement` says of the whole dataset.
+    """
     training = split == "train"
     loader, arrays = config["loader"], data.splits[split]
     if not training and not len(arrays.targets):
@@ -124,7 +128,6 @@ def make_loader(
         "seed": config["seed"],
         "drop_last": training and loader["drop_last"],
     }
-    place = placement(loader, data, device)
     try:
         if place == "stream":
             return streamed(arrays, split, num_workers=loader["num_workers"], **options)

@@ -5,19 +5,22 @@ Everything in a run's directory is found relative to it, so that runs can be mov
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from dltrain import plain
-from dltrain.durable import irregular, naming, remove, replace_text, storage_error
-from dltrain.errors import NO_SPACE, UserError
+from dltrain.durable import (
+    irregular,
+    naming,
+    remove,
+    replace_text,
+)
+from dltrain.errors import UserError
 
 CONFIG, SUMMARY, RECORD, LOG = "config.yaml", "summary.json", "run.json", "train.log"
 METRICS, WEIGHTS, CHECKPOINTS, HYDRA = "metrics.jsonl", "model.safetensors", "checkpoints", ".hydra"
@@ -29,96 +32,6 @@ MAX_THREADS = 1024
 
 def holds_run(path: Path) -> bool:
     return any((path / name).exists() for name in (CONFIG, SUMMARY, RECORD, CHECKPOINTS, METRICS))
-
-
-class Claim:
-    """A run's directory, locked for as long as this is open.
-
-    One that is there is locked at once. One that is not is made and removed again, so that what
-    stands against it is known at once, and made to stay by `take`: a run that is killed before it
-    has anything to write leaves nothing. The lock is on the directory itself, so that it writes
-    nothing into it. Leaving removes the directories that were made, if they are still empty.
-    """
-
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
-        self.wanted = self.path = path
-        self.fresh = fresh  # where the name is taken, it gets a suffix
-        self.made: list[Path] = []
-        self.descriptor: int | None = None
-
-    @property
-    def is_new(self) -> bool:
-        """Nobody has taken the directory yet."""
-        return self.descriptor is None
-
-    def take(self) -> Path:
-        """The directory, made if need be; UserError where somebody was faster."""
-        if self.is_new:
-            self.make_and_lock()
-            if holds_run(self.path):
-                raise UserError(f"{self.path} holds a run already, which began just now")
-        return self.path
-
-    def make(self) -> None:
-        for parent in reversed([p for p in self.path.parents if not p.exists()]):
-            parent.mkdir(exist_ok=True)
-            self.made.append(parent)
-        name, number = self.path.name, 2
-        while self.fresh and self.path.exists():
-            self.path, number = self.path.with_name(f"{name}_{number}"), number + 1
-        try:
-            self.path.mkdir(exist_ok=False)
-            self.made.append(self.path)
-        except FileExistsError:
-            if self.fresh:  # somebody else was faster
-                self.make()
-            elif not self.path.is_dir():
-                raise NotADirectoryError(20, "it is a file") from None
-
-    def __enter__(self) -> Claim:
-        self.make_and_lock()
-        if self.made:
-            self.release()
-            self.path = self.wanted
-        return self
-
-    def make_and_lock(self) -> None:
-        try:
-            self.make()
-            if not os.access(self.path, os.W_OK | os.X_OK):
-                raise PermissionError(13, "Permission denied")
-            self.descriptor = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            self.release()
-            if error.errno in NO_SPACE:
-                raise storage_error(error) from None
-            raise UserError(
-                f"the run's directory {self.path} cannot be used: {error.strerror}"
-                + (f" ({error.filename})" if error.filename else "")
-            ) from None
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.release()
-            raise UserError(f"{self.path} is in use by another dltrain process") from None
-        except OSError:
-            pass  # a file system without locks: nothing to hold, and no reason not to train
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        self.release()
-
-    def release(self) -> None:
-        for path in reversed(self.made):
-            try:
-                path.rmdir()
-            except OSError:
-                break  # not empty: it has become a run
-        self.made = []
-        if self.descriptor is not None:
-            os.close(self.descriptor)
-            self.descriptor = None
 
 
 def find_run(text: str) -> Path:

@@ -90,7 +90,7 @@ def own_module(run_dir):
 CONFIGS = {
     **{name: target(name) for name in (
         "os.system", "subprocess.Popen", "builtins.eval", "dltrain.data.download.os.system",
-        "dltrain.cli.run", "dltrain.runs.Claim", "torch.hub.load", "torch.load",
+        "dltrain.cli.run", "dltrain.claim.Claim", "torch.hub.load", "torch.load",
         "torch.nn.os.system",
         "torchvision.datasets.MNIST", "hydra.utils.instantiate", "hydra.utils.get_method",
         "torch.nn.Module.apply", "torch.nn.Module.__init__.__globals__", "functools.partial",

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from run_reader import assert_same, metrics, newest_step, points, wait_for_step
 
-from dltrain import runs
+from dltrain.claim import Claim
 from dltrain.loggers.events import event_files
 
 # Everything that draws random numbers or has a state: dropout, augmentation, EMA, BatchNorm
@@ -250,7 +250,7 @@ def test_auto_refuses_another_run_and_names_what_changed(override, line, run_dir
 
 
 def test_two_processes_do_not_share_a_directory(run_dir, dltrain):
-    with runs.Claim(run_dir):
+    with Claim(run_dir):
         for argv in (
             ("resume", str(run_dir), "trainer.max_epochs=3"),
             ("train", *SHORT, "resume=auto", f"hydra.run.dir={run_dir}"),

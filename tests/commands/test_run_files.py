@@ -8,6 +8,7 @@ import yaml
 from safetensors import safe_open
 
 from dltrain import runs
+from dltrain.claim import Claim
 from dltrain.errors import UserError
 
 FILES = {
@@ -133,16 +134,16 @@ def test_names_that_are_taken_get_a_suffix(dltrain, tmp_path):
         assert outcome.code == 0, outcome.err
     assert len(list((tmp_path / "outputs" / "a" / "b").iterdir())) == 3
     (tmp_path / "x").mkdir()
-    with runs.Claim(tmp_path / "x", fresh=True) as first:
+    with Claim(tmp_path / "x", fresh=True) as first:
         assert [path.name for path in tmp_path.glob("x*")] == ["x"]
         assert first.take() == tmp_path / "x_2"
-        with runs.Claim(tmp_path / "x", fresh=True) as second:
+        with Claim(tmp_path / "x", fresh=True) as second:
             assert second.take() == tmp_path / "x_3"
     assert [path.name for path in tmp_path.glob("x*")] == ["x"]  # they were left empty
 
 
 def test_of_two_that_want_a_new_directory_one_is_refused(tmp_path):
-    with runs.Claim(tmp_path / "x") as first, runs.Claim(tmp_path / "x") as second:
+    with Claim(tmp_path / "x") as first, Claim(tmp_path / "x") as second:
         first.take()
         with pytest.raises(UserError, match="in use by another"):
             second.take()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -109,6 +110,29 @@ def test_an_epoch_that_was_left_does_not_show_in_the_next(make):
     assert_equal(loader.epoch(2, 1), resident.epoch(2, 1))
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_two_epochs_at_once_do_not_take_each_others_batches(num_workers, make):
+    loader, resident = make(num_workers=num_workers), ResidentLoader(INPUTS, TARGETS, **OPTIONS)
+    first, second = loader.epoch(0), loader.epoch(1)
+    turns = [next(each) for _ in range(len(loader)) for each in (first, second)]
+    assert_equal(turns[::2], resident.epoch(0))
+    assert_equal(turns[1::2], resident.epoch(1))
+
+
+def test_a_rank_without_samples_has_empty_batches(make):
+    options = {"batch_size": 60, "rank": 59, "world_size": 60, "shuffle": False}
+    batches = list(make(**options).epoch(0))
+    assert [len(batch.targets) for batch in batches] == [0]
+
+
+def test_workers_outlive_the_thread_that_started_them(make):
+    loader = make()
+    thread = threading.Thread(target=lambda: next(loader.epoch(0)))
+    thread.start()
+    thread.join()
+    assert len(list(loader.epoch(1))) == len(loader)
+
+
 def test_a_batch_stays_what_it_is_while_others_are_read(make):
     for options in ({}, {"augmentations": ()}):
         batches = make(**options).epoch(0)
@@ -173,7 +197,7 @@ def test_a_killed_worker_is_an_error_that_names_it(moment, make):
         batches = loader.epoch(1)
     worker = min(children() - before)
     os.kill(worker, signal.SIGKILL)
-    with pytest.raises(WorkerError, match=rf"data worker \d of 2 \(pid {worker}\) was killed"):
+    with pytest.raises(WorkerError, match=rf"data worker \d of 2 \(pid {worker}\) .* was killed"):
         list(batches)
     assert children() == before  # the other one has ended too
     assert len(list(loader.epoch(0))) == len(loader)  # whoever goes on gets new ones
@@ -192,7 +216,7 @@ class Hostile(ArraySource):
 
 def test_a_sample_that_kills_its_worker_is_named(make):
     loader = make(Hostile(INPUTS, "train"), shuffle=False)
-    with pytest.raises(WorkerError, match=r"was killed by SIGKILL while it read sample 11 of tr"):
+    with pytest.raises(WorkerError, match=r"was reading sample 11 of train and was killed by SIGK"):
         list(loader.epoch(0))
 
 

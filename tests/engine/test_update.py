@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from dltrain.engine.guard import DeviceGuard, HostGuard
+from dltrain.engine.guard import DeviceGuard, HostGuard, ScalerGuard
 from dltrain.engine.tensors import snapshot
-from dltrain.engine.update import Update
+from dltrain.engine.update import ScaledUpdate, Update
 from dltrain.errors import NonFiniteError
 
 
@@ -94,6 +94,48 @@ def test_on_a_device_nothing_changes_between_the_bad_step_and_the_check():
     with pytest.raises(NonFiniteError) as caught:
         update.guard.check()
     assert caught.value.steps_ago == 2
+
+
+def scaled(model, *, skip):
+    """The update of fp16, whose scaler works on a CPU as well."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    guard = ScalerGuard(model, optimizer, torch.device("cpu"), skip=skip)
+    return ScaledUpdate(model, optimizer, schedule=lambda progress: 1.0, guard=guard)
+
+
+def test_in_fp16_a_bad_loss_is_skipped_without_a_trace_and_counted():
+    results = []
+    for bad in (None, "loss"):
+        model = tiny(norm=True)
+        update = scaled(model, skip=True)
+        take_step(model, update, 1)
+        if bad:
+            take_step(model, update, 2, poison=bad)
+            update.guard.scaler.update(2.0**16)  # a bad loss halves the scale, as an overflow does
+        take_step(model, update, 3)
+        update.guard.check()
+        assert update.guard.num_skipped == (1 if bad else 0)
+        results.append(state_of(model, update))
+    assert_equal(*results)
+
+
+def test_in_fp16_a_bad_loss_ends_the_run_and_an_overflow_does_not():
+    model = tiny(norm=True)
+    update = scaled(model, skip=False)
+    take_step(model, update, 1, poison="gradient")
+    update.guard.check()
+    take_step(model, update, 2, poison="loss")
+    with pytest.raises(NonFiniteError):
+        update.guard.check()
+
+
+def test_a_guard_takes_the_state_of_another_precision():
+    model = tiny()
+    one, other = scaled(model, skip=True), make_update(model, skip=True, on_device=True)
+    host = make_update(model, skip=True)
+    for source, target in ((one, host), (host, one), (one, other), (other, host)):
+        source.guard.check()
+        target.guard.load_state_dict(source.guard.state_dict())
 
 
 def test_both_guards_give_the_same_weights():

@@ -22,8 +22,13 @@ from dltrain.errors import (
 )
 
 log = logging.getLogger("dltrain")
-# What torch says when an allocator gives nothing more, on a CPU
-NO_MEMORY = ("not enough memory", "can't allocate memory")
+# What torch says when an allocator gives nothing more, where it has no exception for it
+NO_MEMORY = (
+    "not enough memory",
+    "can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 @contextmanager
@@ -40,6 +45,7 @@ def recorded_failures(run: Run) -> Iterator[None]:
             log.debug("%s", error if error is caught and expected else traceback.format_exc())
         with suppress(OSError):
             run.save_summary("failed")
+        with suppress(OSError):
             run.close("failed")
         if expected or not isinstance(error, Exception):
             raise error from caught.__cause__
@@ -76,9 +82,10 @@ def describe_out_of_memory(error: BaseException, run: Run) -> str:
     if evaluating:
         half = max(1, loader["eval_batch_size"] // 2)
         lines.append(f"try loader.eval_batch_size={half}")
-    elif 2 * accumulate <= loader["batch_size"]:
+    elif accumulate < loader["batch_size"]:
+        more = min(2 * accumulate, loader["batch_size"])
         lines.append(
-            f"try trainer.accumulate={2 * accumulate}: the same steps in half the memory; "
+            f"try trainer.accumulate={more}: the same steps in less memory; "
             f"or loader.batch_size={loader['batch_size'] // 2}"
         )
     else:

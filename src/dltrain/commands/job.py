@@ -8,6 +8,7 @@ from typing import Any
 
 from dltrain import runs
 from dltrain.build_data import read_data
+from dltrain.claim import Claim
 from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, recorded_failures, storage_errors
 from dltrain.commands.run import Job, Result, Run
@@ -25,7 +26,7 @@ def run_job(job: Job, signals: Signals) -> Result:
             "start dltrain itself, on the device that you want: trainer.device=cuda:1"
         )
     check_device(job.config["trainer"])
-    with runs.Claim(job.run_dir, fresh=job.named_by_us) as claim:
+    with Claim(job.run_dir, fresh=job.named_by_us) as claim:
         going_on = not claim.is_new and decide_to_go_on(job, claim.path)
         if going_on and (result := already_finished(job, claim.path)):
             return result
@@ -48,6 +49,7 @@ def run_job(job: Job, signals: Signals) -> Result:
                 run.open()
             except BaseException:
                 run.trainer.close()
+                run.close_loaders()
                 raise
             open_log()
             with recorded_failures(run):

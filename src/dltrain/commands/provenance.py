@@ -71,7 +71,7 @@ def git_state() -> dict[str, Any] | None:
         return None
     if runs_programs():
         return {"commit": commit, "dirty": None}
-    status = git("status", "--porcelain", "--untracked-files=no")
+    status = git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
     return {"commit": commit, "dirty": None if status is None else bool(status)}
 
 
@@ -82,24 +82,33 @@ def runs_programs() -> bool:
     say) the user has chosen.
     """
     keys = r"^(filter\..*\.(clean|process)|core\.fsmonitor|include.*)$"
-    found = git("config", "--show-scope", "--get-regexp", keys)
-    own = ("local", "worktree", "command")
-    return any(line.startswith(own) for line in (found or "").splitlines())
+    done = run_git("config", "--show-scope", "--get-regexp", keys)
+    if done is None or done.returncode not in (0, 1):  # 1: there are none
+        return True  # a git that cannot tell (before 2.26)
+    own = ("local", "worktree")
+    return any(line.startswith(own) for line in done.stdout.splitlines())
 
 
 def git(*arguments: str) -> str | None:
+    done = run_git(*arguments)
+    return done.stdout.strip() if done is not None and done.returncode == 0 else None
+
+
+def run_git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
+    """Without what writes (the index) or starts something (hooks); None where git does not run."""
+    safe = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
     try:
-        done = subprocess.run(
-            ["git", *arguments],
+        return subprocess.run(
+            ["git", *safe, *arguments],
             capture_output=True,
             text=True,
             errors="replace",
             timeout=5,
             stdin=subprocess.DEVNULL,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def config_digest(config: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from dltrain import build, runs
-from dltrain.build_data import Data, make_loader
+from dltrain.build_data import Data, make_loader, placement
 from dltrain.commands import console, provenance
 from dltrain.commands.signals import Signals
 from dltrain.durable import replace_text, sync_folder, temporary_name
@@ -64,8 +64,9 @@ class Run:
             sync_logs=self.metrics_log.sync,
         )
         device = choose_device(job.config["trainer"]["device"])
+        self.place = placement(job.config["loader"], data, device)  # before any of it is taken
         self.loaders = loaders = {
-            split: make_loader(job.config, data, split, device, job.allowed)
+            split: make_loader(job.config, data, split, device, self.place, job.allowed)
             for split in ("train", "val")
         }
         # A run that goes on has its weights: those that it began with may be gone
@@ -100,11 +101,14 @@ class Run:
             log.info("%-10s %s: it has no checkpoint yet", "again", self.dir)
         if self.trainer.step >= self.trainer.last_step:
             log.info("nothing to train: the budget ends at step %s", f"{self.trainer.last_step:,}")
-        self.write_record()
+        if not self.goes_on:
+            self.write_record()
         runs.clear_leftovers(self.dir)
         self.metrics_log.open(state["offset"] if state else 0)
         for name, logger in self.loggers.items():
             self.start_logger(name, logger, state)
+        if self.goes_on:  # not before all of its state has been taken
+            self.write_record()
 
     def start_logger(self, name: str, logger: Any, state: dict[str, Any] | None) -> None:
         try:
@@ -157,7 +161,7 @@ class Run:
 
     def show_first_batch(self) -> None:
         """The batch as the network sees it; only once, and only where it is made of pictures."""
-        if self.goes_on:
+        if self.goes_on or not self.loggers:
             return
         batch = next(self.trainer.train_loader.epoch(0))
         if batch.inputs.dim() != 4 or batch.inputs.shape[1] not in (1, 3):
@@ -198,7 +202,7 @@ class Run:
             trainer.model.load_state_dict(best.model)
             trainer.load_callbacks(best.state)
             self.tested = f"the best weights, of step {best.step:,}"
-        loader = make_loader(self.config, self.data, "test", trainer.device)
+        loader = make_loader(self.config, self.data, "test", trainer.device, self.place)
         self.loaders["test"] = loader
         try:
             metrics = evaluate(
@@ -235,10 +239,15 @@ class Run:
         return Result(exit_code, best["value"] if best else None, self.dir)
 
     def close(self, status: str) -> None:
+        self.close_loaders()
+        try:
+            self.recorder.close(status)
+        finally:
+            self.metrics_log.close()
+
+    def close_loaders(self) -> None:
         for loader in self.loaders.values():
             loader.close()
-        self.recorder.close(status)
-        self.metrics_log.close()
 
     def save_summary(self, status: str) -> None:
         trainer = self.trainer

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from dltrain import runs
+from dltrain.claim import Claim
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
@@ -41,7 +41,7 @@ def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dic
     refuse_empty(overrides, parsed, config, basic="BasicSweeper" in cfg.hydra.sweeper._target_)
     for job in sample_jobs(overrides, parsed):
         check(composing.job_config(composing.compose(job, **config)), allowed=allowed)
-    with runs.Claim(directory):  # it can be made, and written to
+    with Claim(directory):  # it can be made, and written to
         pass
     failed: list[str] = []
     signals = SIGNALS

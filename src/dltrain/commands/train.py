@@ -46,7 +46,10 @@ def take_allowed_targets(argv: list[str]) -> tuple[list[str], list[str]]:
     parser.add_argument("--allow-target", action="append", default=[])
     if "--allow-target" in argv[-1:]:
         raise UserError("--allow-target needs the name of a package")
-    known, rest = parser.parse_known_args(argv)
+    try:
+        known, rest = parser.parse_known_args(argv)
+    except argparse.ArgumentError as error:
+        raise UserError("--allow-target needs the name of a package") from error
     for name in known.allow_target:
         if not all(part.isidentifier() for part in name.split(".")):
             raise UserError(f"--allow-target {name!r}: it must be the name of a package or module")

@@ -70,6 +70,7 @@ class StreamedLoader:
         self.num_workers = num_workers
         self.device = torch.device(device)
         self._seed, self._targets = seed, targets
+        self._asking: object = None  # the epoch whose batches are being read ahead
         self._moves = leading_movements(self._parts)
         self._normalise = Normalise(
             mean,
@@ -80,7 +81,7 @@ class StreamedLoader:
         )
         self._readers = Readers(
             source,
-            batch_size=max(self._order.sizes, default=1),
+            batch_size=max([1, *self._order.sizes]),  # a high rank may have none
             num_slots=1 + NUM_AHEAD,
             num_workers=num_workers,
         )
@@ -95,20 +96,20 @@ class StreamedLoader:
         order = self._order.epoch(epoch)
         draws = self._draw(epoch, order)
         indices = order.split(self._order.sizes)[start:]
-        to_ask, first = iter(indices), sum(self._order.sizes[:start])
-        self._readers.forget()  # an earlier epoch that nobody went through
-        try:
-            self._ask(to_ask)
-            for index in indices:
-                rows = slice(first, first + len(index))
-                samples = torch.from_numpy(self._readers.take())
-                inputs = self._transform(samples, [draw[rows] for draw in draws])
-                self._ask(to_ask)  # what was read has been copied: its place is free
-                first += len(index)
-                targets = send(self._targets.index_select(0, index), self.device)
-                yield Batch(inputs, targets, send(index, self.device))
-        finally:
-            self._readers.forget()
+        first, me = sum(self._order.sizes[:start]), object()
+        to_ask: Iterator[Tensor] = iter(())
+        for number, index in enumerate(indices):
+            if self._asking is not me:  # it begins, or another epoch was begun meanwhile
+                self._readers.forget()
+                self._asking, to_ask = me, iter(indices[number:])
+                self._ask(to_ask)
+            rows = slice(first, first + len(index))
+            samples = torch.from_numpy(self._readers.take())
+            inputs = self._transform(samples, [draw[rows] for draw in draws])
+            self._ask(to_ask)  # what was read has been copied: its place is free
+            first += len(index)
+            targets = send(self._targets.index_select(0, index), self.device)
+            yield Batch(inputs, targets, send(index, self.device))
 
     def _ask(self, indices: Iterator[Tensor]) -> None:
         while self._readers.has_room and (index := next(indices, None)) is not None:

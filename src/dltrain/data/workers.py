@@ -7,6 +7,8 @@ answers, and is killed by the kernel when its parent is gone.
 """
 
 import ctypes
+import gc
+import math
 import mmap
 import os
 import signal
@@ -25,7 +27,10 @@ from dltrain.errors import WorkerError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 PR_SET_PDEATHSIG = 1  # prctl(2)
+_LIBC = ctypes.CDLL(None)  # found before there are forks, in which a loader's lock may be held
 _IDLE = -1
+TIMEOUT_SEC = 600  # for a share of one batch: a file server may be slow, but not for ever
+MAX_MESSAGE = 2000  # characters
 
 
 class Source(Protocol):
@@ -37,7 +42,11 @@ class Source(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: int, out: np.ndarray) -> None:
-        """Writes sample `index` into `out`, of `dtype` and `shape`. May raise anything."""
+        """Writes sample `index` into `out`, of `dtype` and `shape`. May raise anything.
+
+        It may run in a fork: it opens the files that it needs (those of the parent are closed
+        there), takes no lock, and draws no random numbers (forks would draw the same).
+        """
 
     def describe(self, index: int) -> str:
         """What the user knows the sample by: its number, its file."""
@@ -77,16 +86,14 @@ class Readers:
     def __init__(
         self, source: Source, *, batch_size: int, num_slots: int, num_workers: int
     ) -> None:
-        self._source, self._num_workers = source, num_workers
-        shape = (num_slots, batch_size, *source.shape)
-        num_bytes = int(np.prod(shape)) * source.dtype.itemsize
-        self._slots = np.frombuffer(mmap.mmap(-1, num_bytes), source.dtype).reshape(shape)
-        # What each worker is reading, for the message if it dies of it
-        self._reading = np.frombuffer(mmap.mmap(-1, 8 * max(1, num_workers)), np.int64)
         self._workers: list[Worker] = []
+        self._owner = os.getpid()
+        self._source, self._num_workers = source, num_workers
+        self._slots = _shared((num_slots, batch_size, *source.shape), source.dtype)
+        # What each worker is reading, for the message if it dies of it
+        self._reading = _shared((max(1, num_workers),), np.dtype(np.int64))
         self._asked: deque[tuple[int, np.ndarray]] = deque()  # (slot, index)
         self._next_slot = 0
-        self._owner = os.getpid()
 
     @property
     def has_room(self) -> bool:
@@ -116,8 +123,9 @@ class Readers:
             _read(self._source, index, self._slots[slot], self._reading)
         for number, worker in enumerate(list(self._workers)):
             try:
-                problem = worker.pipe.recv_bytes().decode(errors="replace")
-            except (EOFError, ConnectionResetError):
+                answered = worker.pipe.poll(TIMEOUT_SEC)
+                problem = worker.pipe.recv_bytes().decode() if answered else self._stuck(number)
+            except (EOFError, OSError):
                 problem = self._obituary(number)
             if problem:
                 self.close()
@@ -151,41 +159,68 @@ class Readers:
         self._reading[:] = _IDLE
         while len(self._workers) < self._num_workers:
             ours, theirs = Pipe()
-            number = len(self._workers)
+            reading = self._reading[len(self._workers) :]
+            # To the kernel a parent is a thread: one that ends before the process must not take
+            # the workers with it
+            parent = self._owner if _in_main_thread() else None
             with _signals_held_back():
                 pid = _fork()
                 if pid == 0:
-                    _work(self._source, self._slots, self._reading[number:], theirs, self._owner)
+                    _work(self._source, self._slots, reading, theirs, parent)
             theirs.close()
             self._workers.append(Worker(pid, ours))
 
     def _obituary(self, number: int) -> str:
         """Of a worker whose pipe is closed: how it ended, and on which sample."""
-        worker, index = self._workers.pop(number), int(self._reading[number])
+        who = self._describe(number)
+        worker = self._workers.pop(number)
         worker.pipe.close()
-        _, status = os.waitpid(worker.pid, 0)
-        code = os.waitstatus_to_exitcode(status)
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        what = f"while it read {self._source.describe(index)}" if index != _IDLE else "while idle"
-        cure = (
-            "\nif memory ran out, fewer loader.num_workers or a smaller batch need less"
-            if code == -signal.SIGKILL
-            else ""
-        )
-        name = f"data worker {number + 1} of {self._num_workers} (pid {worker.pid})"
-        return f"{name} {how} {what}{cure}"
+        try:
+            code = os.waitstatus_to_exitcode(os.waitpid(worker.pid, 0)[1])
+        except ChildProcessError:  # whoever started us ignores SIGCHLD, and the kernel buries it
+            return f"{who} and has ended"
+        if code >= 0:
+            return f"{who} and ended with {code}"
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        cure = "if memory ran out, fewer loader.num_workers or a smaller batch need less"
+        return f"{who} and was killed by {name}" + (f"\n{cure}" if name == "SIGKILL" else "")
+
+    def _stuck(self, number: int) -> str:
+        return f"{self._describe(number)} and has not answered for {TIMEOUT_SEC} seconds"
+
+    def _describe(self, number: int) -> str:
+        worker, index = self._workers[number], int(self._reading[number])
+        what = f"was reading {self._source.describe(index)}" if index != _IDLE else "was idle"
+        return f"data worker {number + 1} of {self._num_workers} (pid {worker.pid}) {what}"
+
+
+def _shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Zeros that forks share. Raises MemoryError."""
+    num_bytes = math.prod(shape) * dtype.itemsize
+    try:
+        return np.frombuffer(mmap.mmap(-1, num_bytes), dtype).reshape(shape)
+    except (OSError, OverflowError) as error:
+        raise MemoryError(f"{num_bytes:,} bytes for batches: {error}") from error
 
 
 def _work(
-    source: Source, slots: np.ndarray, reading: np.ndarray, pipe: Connection, parent: int
+    source: Source, slots: np.ndarray, reading: np.ndarray, pipe: Connection, parent: int | None
 ) -> None:
-    """The life of a worker. Never returns, and never raises into its parent's code."""
+    """The life of a worker. Never returns, and never raises into its parent's code.
+
+    `parent`: the process to die with; None where the closed pipe has to do.
+    """
     code = 1
     try:
+        gc.disable()  # what the parent has left behind is not this process's to finalise
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        _die_with(parent)
+        if parent is not None:
+            _die_with(parent)
         _close_all_but(pipe.fileno())
         while True:
             slot, begin, *rest = np.frombuffer(pipe.recv_bytes(), dtype=np.int64)
@@ -196,7 +231,7 @@ def _work(
             except WorkerError as error:
                 problem = str(error)
             reading[0] = _IDLE
-            pipe.send_bytes(problem.encode(errors="replace"))
+            pipe.send_bytes(problem[:MAX_MESSAGE].encode(errors="replace"))
     except (EOFError, OSError):
         code = 0  # the parent has no more work, or is gone
     finally:
@@ -209,7 +244,9 @@ def _read(source: Source, index: np.ndarray, out: np.ndarray, reading: np.ndarra
         try:
             source.read(sample, out[place])
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = " ".join(str(error).split())
+            if not isinstance(error, ValueError | OSError):  # str of a KeyError is but a key
+                reason = f"{type(error).__name__} {reason}"
             raise WorkerError(f"{source.describe(sample)} cannot be read: {reason}") from error
 
 
@@ -240,14 +277,14 @@ def _fork() -> int:
             ) from error
 
 
-def _die_with(parent: int) -> None:
-    """Has the kernel kill this process as soon as its parent is gone, even by SIGKILL.
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
-    To the kernel the parent is a thread: where that is not the main one it may end before the
-    process, and then the closed pipe has to do.
-    """
-    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+def _die_with(parent: int) -> None:
+    """Has the kernel kill this process as soon as its parent is gone, even by SIGKILL."""
+    if sys.platform == "linux":
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it was faster
         os._exit(0)
 

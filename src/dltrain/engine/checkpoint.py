@@ -78,8 +78,11 @@ def write_checkpoint(
     check_json(NUMBERS, text)
     needed = sum(map(num_bytes, [*model.values(), *tensors.values()])) + len(text)
     try:
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            sync_folder(folder.parent)
         shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        temporary.mkdir()
         files = {
             MODEL: write_tensors(temporary / MODEL, model),
             STATE: write_tensors(temporary / STATE, tensors),

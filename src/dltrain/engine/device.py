@@ -22,12 +22,13 @@ def choose_device(wanted: str) -> torch.device:
         raise UserError(
             f"trainer.device is {wanted}, but torch sees no CUDA device; use cpu or auto"
         )
-    device = torch.device("cuda" if wanted == "auto" else wanted)
+    device = torch.device("cuda:0" if wanted in ("auto", "cuda") else wanted)
     count = torch.cuda.device_count()
     if (device.index or 0) >= count:
         raise UserError(
             f"trainer.device is {wanted}; there are {count} CUDA devices, from cuda:0 on"
         )
+    torch.cuda.set_device(device)  # what names no device, pinned memory say, is of this one
     return device
 
 
@@ -35,7 +36,11 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     """`auto`: bf16 where the hardware computes in it, else fp32. The impossible is refused."""
     cuda = device.type == "cuda"
     if wanted == "auto":
-        capable = torch.cuda.is_bf16_supported() if cuda else torch.cpu._is_avx512_bf16_supported()
+        capable = (
+            torch.cuda.is_bf16_supported(including_emulation=False)
+            if cuda
+            else torch.cpu._is_avx512_bf16_supported()
+        )
         return "bf16" if capable else "fp32"
     if wanted in ("fp16", "tf32") and not cuda:
         raise UserError(

@@ -91,14 +91,15 @@ class DeviceGuard:
     bad one changes anything until `check` sees it and the run ends.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Optimizer, *, skip: bool) -> None:
+    def __init__(self, model: nn.Module, optimizer: Optimizer | None, *, skip: bool) -> None:
         device = next(model.parameters()).device
         self.found, self.skipped, self.in_a_row = torch.zeros(3, device=device).unbind()
         self.one = torch.ones((), device=device)
         self.skip = skip
         self.num_skipped = 0  # as `check` last read it
         self.buffers = SavedBuffers(model) if skip else None
-        optimizer.found_inf = self.found  # type: ignore[attr-defined]  # what fused kernels look for
+        if optimizer is not None:
+            optimizer.found_inf = self.found  # type: ignore[attr-defined]  # fused kernels look for it
 
     def __call__(self, grads: list[Tensor], losses: list[Tensor]) -> bool:
         if self.skip:
@@ -132,31 +133,36 @@ class DeviceGuard:
             self.buffers.refresh()
 
 
-class ScalerGuard:
+class ScalerGuard(DeviceGuard):
     """For fp16: torch.amp.GradScaler skips the overflows by which it finds its scale.
 
-    What is not finite at the smallest scale is not an overflow, and ends the run.
+    A gradient that overflows is no fault; a loss that is not finite is one, and has poisoned the
+    buffers. So are gradients that are not finite at the smallest scale.
     """
 
-    skip, num_skipped = False, 0
-
-    def __init__(self, optimizer: Optimizer, device: torch.device) -> None:
+    def __init__(
+        self, model: nn.Module, optimizer: Optimizer, device: torch.device, *, skip: bool
+    ) -> None:
+        super().__init__(model, None, skip=skip)  # the scaler tells the optimizer itself
         self.optimizer = optimizer
         self.scaler = torch.amp.GradScaler(device.type)
 
     def __call__(self, grads: list[Tensor], losses: list[Tensor]) -> bool:
         self.scaler.unscale_(self.optimizer)
-        return True
+        return super().__call__([], losses)
 
     def check(self) -> None:
+        super().check()
         if self.scaler.get_scale() < 1.0:
             raise NonFiniteError("gradients are not finite in fp16 at any scale; try bf16 or fp32")
 
     def state_dict(self) -> dict[str, Any]:
-        return self.scaler.state_dict()
+        return super().state_dict() | {"scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.scaler.load_state_dict(state)
+        super().load_state_dict(state)
+        if "scaler" in state:  # not of a run that trained in another precision until now
+            self.scaler.load_state_dict(state["scaler"])
 
 
 def describe(losses: list[Tensor]) -> str:

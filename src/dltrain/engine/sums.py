@@ -47,7 +47,7 @@ class TrainSums:
             return
         losses = torch.stack(self.losses).double()
         counts = torch.tensor(self.counts, dtype=torch.float64, device=losses.device)
-        # A step that was skipped for its loss is left out here too, with its samples
+        # A loss that is not finite, of a step that was skipped, would hide all the others
         finite = losses.isfinite()
         sums = {"loss": losses.where(finite, 0.0).dot(counts), FINITE: counts.dot(finite.double())}
         sums |= self.task.train_sums(*map(torch.cat, zip(*self.records, strict=True)))

@@ -44,6 +44,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, str]:
     parts, offset = [], 0
     for name in sorted(tensors):
         tensor = tensors[name].detach().contiguous()
+        if tensor.dtype not in DTYPES:
+            raise ValueError(f"{name} is of {tensor.dtype}, which a checkpoint cannot hold")
         size = num_bytes(tensor)
         header[name] = {
             "dtype": DTYPES[tensor.dtype],
@@ -86,6 +88,7 @@ def split(
     """A tree of dicts, lists, tensors and plain values -> it as JSON, and its tensors by name."""
     found: dict[str, Tensor] = {} if tensors is None else tensors
     if isinstance(state, Tensor):
+        assert name not in found, f"two tensors of the state are called {name}"
         found[name] = state
         return {"$tensor": name}, found
     if isinstance(state, dict):

@@ -224,7 +224,7 @@ class Trainer:
             "best": self.saver.best,
             "sums": self.sums.state_dict(),
             "update": self.update.state_dict(),
-            "random": random_state(),
+            "random": random_state(self.device),
             "recorder": self.recorder.state_dict(),
             "callbacks": {name: c.state_dict() for name, c in self.callbacks.items()},
         }
@@ -250,7 +250,7 @@ class Trainer:
         self.clock.before = state["elapsed_sec"]
         self.sums.load_state_dict(state["sums"], self.device)
         self.recorder.last = state["recorder"]["last"]
-        set_random_state(state["random"])
+        set_random_state(state["random"], self.device)
         self.restore_position(state)
 
     def restore_position(self, state: dict[str, Any]) -> None:

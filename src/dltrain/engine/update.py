@@ -103,6 +103,8 @@ class Update:
             for name, value in values.items():
                 param = by_name[name]
                 self.optimizer.state[param][key] = place(value, param, group_of[param])
+        if len(state["groups"]) != len(self.optimizer.param_groups):
+            return  # grouped in another way, on purpose: what optimizers keep there begins anew
         numbers = zip(self.optimizer.param_groups, state["groups"], state["lrs"], strict=True)
         for group, own, lr in numbers:
             group.update(own, lr=lr)  # of the last step, for the row that may yet be logged

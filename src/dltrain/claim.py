@@ -1,0 +1,135 @@
+"""A run's directory for one process alone: taken before anybody writes there. Knows no torch."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from types import TracebackType
+
+from dltrain import runs
+from dltrain.durable import storage_error, sync_folder
+from dltrain.errors import NO_SPACE, UserError
+
+MAX_TRIES = 100  # others that claim the same name come and go within microseconds
+
+
+class Claim:
+    """A run's directory, locked for as long as this is open.
+
+    One that is there is locked at once. One that is not is made and removed again, so that what
+    stands against it is known at once, and made to stay by `take`: a run that is killed before it
+    has anything to write leaves nothing. The lock is on the directory itself, so that it writes
+    nothing into it. Leaving removes the directories that were made, if they are still empty.
+    """
+
+    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+        self.wanted = self.path = path
+        self.fresh = fresh  # where the name is taken, it gets a suffix
+        self.made: list[Path] = []
+        self.descriptor: int | None = None  # open and locked
+
+    @property
+    def is_new(self) -> bool:
+        """Nobody has taken the directory yet."""
+        return self.descriptor is None
+
+    def take(self) -> Path:
+        """The directory, made if need be; UserError where somebody was faster."""
+        if self.is_new:
+            self.make_and_lock()
+            if runs.holds_run(self.path):
+                raise UserError(f"{self.path} holds a run already, which began just now")
+            for path in self.made:
+                sync_folder(path.parent)
+        return self.path
+
+    def make(self) -> None:
+        for parent in reversed([p for p in self.path.parents if not p.exists()]):
+            parent.mkdir(exist_ok=True)
+            self.made.append(parent)
+        name, number = self.path.name, 2
+        while self.fresh and self.path.exists():
+            self.path, number = self.path.with_name(f"{name}_{number}"), number + 1
+        try:
+            self.path.mkdir(exist_ok=False)
+            self.made.append(self.path)
+        except FileExistsError:
+            if self.fresh:  # somebody else was faster
+                self.make()
+            elif self.path.exists() and not self.path.is_dir():
+                raise NotADirectoryError(20, "it is a file") from None
+
+    def __enter__(self) -> Claim:
+        self.make_and_lock()
+        if self.made:
+            self.release()
+            self.path = self.wanted
+        return self
+
+    def make_and_lock(self) -> None:
+        try:
+            for tries_left in reversed(range(MAX_TRIES)):
+                try:
+                    self.make()
+                    self.descriptor = lock(self.path)
+                except FileNotFoundError:  # somebody who only tried has just removed it
+                    if not tries_left:
+                        raise
+                if self.descriptor is not None:
+                    break
+        except OSError as error:
+            self.remove_made()
+            if error.errno in NO_SPACE:
+                raise storage_error(error) from None
+            raise UserError(
+                f"the run's directory {self.path} cannot be used: {error.strerror}"
+                + (f" ({error.filename})" if error.filename else "")
+            ) from None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        if self.descriptor is None:
+            return  # what is there is somebody else's
+        self.remove_made()
+        os.close(self.descriptor)
+        self.descriptor = None
+
+    def remove_made(self) -> None:
+        for path in reversed(self.made):
+            try:
+                path.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                break  # not empty: it has become a run
+        self.made = []
+
+
+def lock(path: Path) -> int | None:
+    """A descriptor of the directory, locked; None where `path` is another directory by now.
+
+    Raises UserError where somebody else holds the lock, and OSError.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    if not os.access(path, os.W_OK | os.X_OK):
+        os.close(descriptor)
+        raise PermissionError(13, "Permission denied")
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise UserError(f"{path} is in use by another dltrain process") from None
+    except OSError:
+        return descriptor  # a file system without locks: nothing to hold, and no reason to stop
+    try:
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            return descriptor
+    except FileNotFoundError:
+        pass  # removed, by one who had only tried whether it could be made
+    os.close(descriptor)
+    return None
