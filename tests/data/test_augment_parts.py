@@ -109,6 +109,9 @@ REFUSED = {
     "erase.erase.value": (-1, 256, [1, 2], [1, 2, 256]),
     "color.color.brightness": (-0.1, 101, [0.5], [2, 1], [-1, 1]),
     "color.color.hue": (-0.1, 0.6, [-0.6, 0], [0.1, 0]),
+    "imagenet.crop.size": (0, 5000, [1, 2, 3], [0, 1], 1.5),
+    "imagenet.crop.scale": ([0, 0.5], [0.5, 0.4], [0.5, 1.1], [0.5]),
+    "imagenet.crop.ratio": ([0, 0.5], [2.0, 1.0], [0.5, 1001]),
     "rand_augment.rand_augment.num_ops": (0, 17),
     "rand_augment.rand_augment.magnitude": (-1, 31),
     "rand_augment.rand_augment.num_magnitude_bins": (1, 1001),
@@ -122,6 +125,7 @@ TAKEN = {
     "erase.erase.value": (255, [1, 2, 3]),
     "color.color.contrast": (0, 2.5, [0, 1.5]),
     "color.color.hue": (0.5, [-0.5, 0]),
+    "imagenet.crop.size": (8, [8, 8], "null"),
     "rand_augment.rand_augment.magnitude": (0, 30),
 }
 
@@ -150,3 +154,9 @@ def test_config_and_part_refuse_the_same(key, value):
 )
 def test_config_and_part_take_the_same(key, value):
     made(asked(key, value))
+
+
+def test_a_size_that_is_not_that_of_the_images_is_refused():
+    """The test images and the model keep the dataset's size."""
+    with pytest.raises(UserError, match=r"augmentation.crop.size is 9; .* which is \[8, 8\]"):
+        asked("imagenet.crop.size", 9)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dltrain.config.durations import PERCENT, parse_duration
+from dltrain.config.image_rules import increasing, jitter, pixels_or_part, whole_or_list
 from dltrain.config.schema import Rule, each, one_of, truth
 
 Rules = dict[str, Rule]
@@ -50,48 +51,6 @@ def list_of(rule: Rule, *, least: int = 0) -> Rule:
         return each(rule)(value)
 
     return checked
-
-
-def pixels_or_part(value: Any) -> str | None:
-    is_pixels = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1024
-    if is_pixels or (isinstance(value, float) and 0 <= value <= 1):
-        return None
-    return (
-        "it must be a whole number of pixels from 0 to 1024, or a part of the side from 0.0 to 1.0"
-    )
-
-
-def increasing(low: float, high: float) -> Rule:
-    """Two numbers in (low, high]."""
-
-    def rule(value: Any) -> str | None:
-        is_pair = isinstance(value, list) and len(value) == 2
-        if is_pair and not each(between(low, high))(value) and low < value[0] <= value[1]:
-            return None
-        return f"it must be two increasing numbers > {low:g} and <= {high:g}, such as [0.3, 0.9]"
-
-    return rule
-
-
-def color(value: Any) -> str | None:
-    colors = value if isinstance(value, list) else [value]
-    if len(colors) in (1, 3) and not each(whole(0, 255))(colors):
-        return None
-    return "it must be a whole number from 0 to 255, or three of them for a color"
-
-
-def jitter(low: float, high: float) -> Rule:
-    """How far at most from the neutral value, or the range itself."""
-
-    def rule(value: Any) -> str | None:
-        ends = value if isinstance(value, list) else [0, value]
-        rule_of_ends = between(low if isinstance(value, list) else 0, high)
-        if len(ends) == 2 and not each(rule_of_ends)(ends) and ends[0] <= ends[1]:
-            return None
-        numbers = f"two increasing numbers from {low:g} to {high:g}"
-        return f"it must be a number from 0 to {high:g}, or {numbers}"
-
-    return rule
 
 
 def text(value: Any) -> str | None:
@@ -170,7 +129,12 @@ PARTS: dict[str, Rules] = {
         "probability": between(0, 1),
         "scale": increasing(0, 1),
         "ratio": increasing(0, 1000),
-        "value": color,
+        "value": whole_or_list(3, 0, 255),
+    },
+    "dltrain.data.resized_crop.RandomResizedCrop": {
+        "size": whole_or_list(2, 1, 4096, null=True),
+        "scale": increasing(0, 1),
+        "ratio": increasing(0, 1000),
     },
     "dltrain.data.color.ColorJitter": {
         **dict.fromkeys(("brightness", "contrast", "saturation"), jitter(0, 100)),
@@ -243,6 +207,13 @@ def disagreements(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     if trainer["device"] == "cpu" and trainer["precision"] == "fp16":
         wanted = "with trainer.device=cpu it must be one of fp32, bf16, auto"
         yield "trainer.precision", "fp16", wanted
+    images = config["dataset"].get("image_shape")
+    for name, part in (config["augmentation"] or {}).items():
+        size = part.get("size") if part["_target_"].endswith(".RandomResizedCrop") else None
+        sides = [size, size] if isinstance(size, int) else size
+        if sides and isinstance(images, list) and len(images) == 3 and sides != images[1:]:
+            wanted = f"it must be null, or that of the images, which is {images[1:]}"
+            yield f"augmentation.{name}.size", size, wanted
     labels = config["dataset"].get("num_classes")
     for group in ("model", "task"):
         logits = config[group].get("num_classes")

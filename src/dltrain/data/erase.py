@@ -53,13 +53,14 @@ class Erase:
             raise ValueError(f"probability is {probability!r}; it must lie in [0, 1]")
         check_pair("scale", scale, 0, 1)
         check_pair("ratio", ratio, 0, 1000)
-        color = [value] if isinstance(value, int) else list(value)
-        if len(color) not in (1, 3) or not all(type(c) is int and 0 <= c <= 255 for c in color):
+        color = list(value) if isinstance(value, Sequence) else [value] * 3
+        if len(color) != 3 or not all(type(c) is int and 0 <= c <= 255 for c in color):
             raise ValueError(
                 f"value is {value!r}; it must be a whole number from 0 to 255, or three of them "
                 "for a colour"
             )
-        self.probability, self.scale, self.ratio, self.color = probability, scale, ratio, color
+        self.probability, self.scale, self.ratio = probability, scale, ratio
+        self.color = color if isinstance(value, Sequence) else color[:1]
 
     def draw(self, random: Draws, image_shape: tuple[int, ...]) -> Tensor:
         """int64 [n, 4]: top, left, height, width; an image that is left alone has a box of 0."""

@@ -1,0 +1,63 @@
+"""What the arguments of augmentations may be: lengths, ranges, colors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dltrain.config.schema import Rule
+
+
+def pixels_or_part(value: Any) -> str | None:
+    if (_is_whole(value) and 0 <= value <= 1024) or (isinstance(value, float) and 0 <= value <= 1):
+        return None
+    return "it must be a whole number of pixels from 0 to 1024, or a part of the side, 0.0 to 1.0"
+
+
+def increasing(low: float, high: float) -> Rule:
+    """Two numbers in (low, high]."""
+
+    def rule(value: Any) -> str | None:
+        if _is_pair(value) and low < value[0] <= value[1] <= high:
+            return None
+        return f"it must be two increasing numbers > {low:g} and <= {high:g}, such as [0.3, 0.9]"
+
+    return rule
+
+
+def jitter(low: float, high: float) -> Rule:
+    """How far at most from the neutral value, or the range itself."""
+
+    def rule(value: Any) -> str | None:
+        if (_is_number(value) and 0 <= value <= high) or (
+            _is_pair(value) and low <= value[0] <= value[1] <= high
+        ):
+            return None
+        pair = f"two increasing numbers from {low:g} to {high:g}"
+        return f"it must be a number from 0 to {high:g}, or {pair}"
+
+    return rule
+
+
+def whole_or_list(count: int, low: int, high: int, *, null: bool = False) -> Rule:
+    """One whole number for all, or `count` of them."""
+    text = f"it must be a whole number from {low} to {high}, or {count} of them"
+    text += ", or null" if null else ""
+
+    def rule(value: Any) -> str | None:
+        numbers = value if isinstance(value, list) else [value] * count
+        inside = all(_is_whole(number) and low <= number <= high for number in numbers)
+        return None if (null and value is None) or (inside and len(numbers) == count) else text
+
+    return rule
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value))
