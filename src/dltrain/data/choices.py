@@ -19,16 +19,19 @@ def apply_choices(
 
     choices: int64 [n, S]; parameters: for each of the S, [n, ...]; None leaves images alone.
 
-    The images of one operation are picked out and put back, so that an operation costs nothing
-    where nobody chose it. The host waits once for the device, to know how many chose what.
+    Images are sorted by what they chose, so that an operation gets those that chose it, and costs
+    nothing where nobody did. The host waits once for the device, to know how many chose what.
     """
-    images, order = images.clone(), choices.argsort(dim=0, stable=True)
+    order = choices.argsort(dim=0, stable=True)
     every = torch.arange(len(operations), device=choices.device)
     counts = (choices[:, :, None] == every).sum(0).tolist()
     for step, counts_of_step in enumerate(counts):
-        groups = order[:, step].split(counts_of_step)
-        for rows, operation in zip(groups, operations, strict=True):
-            if operation is not None and len(rows):
-                changed = operation(images.index_select(0, rows), parameters[step][rows])
-                images.index_copy_(0, rows, changed)
+        rows = order[:, step]
+        sorted_images = images.index_select(0, rows).split(counts_of_step)
+        sorted_parameters = parameters[step].index_select(0, rows).split(counts_of_step)
+        changed = [
+            operation(*group) if operation is not None and len(group[0]) else group[0]
+            for operation, *group in zip(operations, sorted_images, sorted_parameters, strict=True)
+        ]
+        images = torch.cat(changed).index_select(0, rows.argsort())
     return images

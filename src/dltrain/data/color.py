@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dltrain.data import tones
 from dltrain.data.choices import apply_choices
+from dltrain.data.chunks import in_chunks
 from dltrain.data.planes import like, to_planes
 from dltrain.data.randomness import Draws
 
@@ -56,6 +57,9 @@ class ColorJitter:
         return torch.stack([order.float(), *parameters], dim=1)
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
+        return in_chunks(self._transform, inputs, draws)
+
+    def _transform(self, inputs: Tensor, draws: Tensor) -> Tensor:
         count = len(self._operations)
         orders = torch.tensor(list(itertools.permutations(range(count))), device=draws.device)
         if not count:

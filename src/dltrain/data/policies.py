@@ -8,6 +8,7 @@ from torch import Tensor
 from dltrain.data import tones
 from dltrain.data.affine import Matrix, move_affinely, rotation, shear_x, shear_y, translation
 from dltrain.data.choices import apply_choices
+from dltrain.data.chunks import in_chunks
 from dltrain.data.planes import like, to_planes
 from dltrain.data.randomness import Draws
 
@@ -126,7 +127,7 @@ class RandAugment:
         return torch.stack(codes, dim=1)
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
-        return self._space.apply(inputs, draws)
+        return in_chunks(self._space.apply, inputs, draws)
 
 
 class TrivialAugment:
@@ -157,7 +158,7 @@ class TrivialAugment:
         return self._space.codes(operations, bins, random.integers(2, 2))[:, None]
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
-        return self._space.apply(inputs, draws)
+        return in_chunks(self._space.apply, inputs, draws)
 
 
 def _up_to(highest: float) -> Magnitudes:

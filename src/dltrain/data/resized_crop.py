@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data.boxes import check_pair, draw_place, draw_sizes
+from dltrain.data.chunks import in_chunks, to_bytes
 from dltrain.data.planes import like, to_planes
 from dltrain.data.randomness import Draws
 
@@ -61,53 +62,58 @@ class RandomResizedCrop:
         return [(height - tall) // 2, (width - wide) // 2, tall, wide]
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
-        height, width = self.size or inputs.shape[2:]
+        old_height, old_width = inputs.shape[2:]
+        height, width = self.size or (old_height, old_width)
         top, left, tall, wide = draws.unbind(1)
-        # Rows of bytes are gathered far faster than single ones: the image is laid on its side,
-        # its columns are made, and it is put up again.
-        columns = to_planes(inputs).transpose(2, 3).contiguous()
-        columns = _resize_rows(columns, left, wide, width)
-        return like(inputs, _resize_rows(columns.transpose(2, 3).contiguous(), top, tall, height))
+        columns = _taps(left, wide, old_width, width)
+        rows = _taps(top, tall, old_height, height)
+        return in_chunks(_resize, inputs, *columns, *rows)
 
 
-def _resize_rows(images: Tensor, start: Tensor, length: Tensor, size: int) -> Tensor:
-    """The rows from start on, as many as length, of uint8 [n, C, H, W] -> uint8 [n, C, size, W].
+def _resize(
+    images: Tensor, columns: Tensor, column_weights: Tensor, rows: Tensor, row_weights: Tensor
+) -> Tensor:
+    # Rows of bytes are gathered far faster than single ones: the image is laid on its side, its
+    # columns are made, and it is put up again.
+    lying = _weigh_rows(to_planes(images).transpose(2, 3).contiguous(), columns, column_weights)
+    return like(images, _weigh_rows(lying.transpose(2, 3).contiguous(), rows, row_weights))
 
-    Each new row is a mean of old ones, weighted by a triangle: those of bilinear interpolation
-    where there are fewer, and a wider one where there are more.
-    """
+
+def _weigh_rows(images: Tensor, places: Tensor, weights: Tensor) -> Tensor:
+    """New rows of uint8 [n, C, H, W], each the weighted mean of some; see `_taps`."""
     num_images, channels, height, width = images.shape
-    rows = images.view(-1, width)
-    first_row = height * torch.arange(num_images * channels, device=images.device)[:, None]
-    total = torch.full((1, 1, 1, 1), 0.5, device=images.device)  # rounds to the nearest
-    for place, weight in _taps(length, size, math.ceil(height / size)):
-        index = (start[:, None] + place).repeat_interleave(channels, dim=0) + first_row
-        taken = rows.index_select(0, index.view(-1)).view(num_images, channels, size, width)
-        total = total + taken * weight[:, None, :, None]
-    return total.to(torch.uint8)
+    rows, size = images.view(num_images * channels * height, width), places.shape[2]
+    starts = height * torch.arange(num_images * channels, device=images.device)
+    index = places[:, None] + starts.view(num_images, channels, 1, 1)  # [n, C, K, size]
+    means: Tensor | float = 0.5  # rounds to the nearest
+    for index_of_tap, weight in zip(index.unbind(2), weights.unbind(1), strict=True):
+        taken = rows.index_select(0, index_of_tap.reshape(-1))
+        part = taken.view(num_images, channels, size, width) * weight[:, None, :, None]
+        means = part.add_(means)
+    assert isinstance(means, Tensor)
+    return to_bytes(means)
 
 
-def _taps(length: Tensor, size: int, most: int) -> list[tuple[Tensor, Tensor]]:
-    """Which rows of a part of length rows, and with which weight, make each of size rows.
+def _taps(start: Tensor, length: Tensor, side: int, size: int) -> tuple[Tensor, Tensor]:
+    """Which rows of `side` are read for each of `size` new ones, and with which weights.
 
-    (int64 [n, size] in [0, length), float32 [n, size] of sum 1) for each of at most 2 * most + 1.
+    Read are those from start on, as many as length, int64 [n]. A weight falls with the distance:
+    as in bilinear interpolation where rows become more, and more slowly where they become fewer.
+
+    int64 [n, K, size] in [0, side), and float32 [n, K, size].
     """
     scale = length.double()[:, None] / size
     reach = scale.clamp(min=1)
     centre = (torch.arange(size, device=length.device) + 0.5) * scale
     begin = (centre - reach + 0.5).floor().clamp(min=0)
     end = torch.minimum((centre + reach + 0.5).floor(), length[:, None])
-    places = [begin + number for number in range(2 if most == 1 else 2 * most + 1)]
-    weights = [
-        (1 - (place - centre + 0.5).abs() / reach).clamp(min=0) * (place < end) for place in places
-    ]
-    total = sum(weights[1:], weights[0])
-    weights = [weight / total for weight in weights]
+    num_taps = 2 if side <= size else 2 * math.ceil(side / size) + 1
+    taps = [begin + number for number in range(num_taps)]
+    near = [(1 - (tap - centre + 0.5).abs() / reach).clamp(min=0) * (tap < end) for tap in taps]
+    weights = torch.stack(near, 1) / sum(near[1:], near[0])[:, None]
     # Multiples of 2**-14 to 2**-16: a sum of products with bytes is then exact in float32, in
     # whatever order it is made. Which of them is torch's choice for uint8 on a CPU.
-    largest = torch.stack(weights).amax((0, 2))[:, None]
+    largest = weights.amax((1, 2), keepdim=True)
     unit = 2.0 ** (14 + (largest < 1).double() + (largest < 0.5).double())
-    return [
-        (torch.minimum(place, end - 1).long(), ((weight * unit).round() / unit).float())
-        for place, weight in zip(places, weights, strict=True)
-    ]
+    places = torch.minimum(torch.stack(taps, 1), end[:, None] - 1).long() + start[:, None, None]
+    return places, ((weights * unit).round() / unit).float()

@@ -7,6 +7,8 @@ round for themselves, or exact, so that an image's values do not depend on its b
 import torch
 from torch import Tensor
 
+from dltrain.data.chunks import to_bytes
+
 
 def brightness(images: Tensor, factors: Tensor) -> Tensor:
     """factors: float64 [n], >= 0; 1 changes nothing."""
@@ -44,7 +46,7 @@ def hue(images: Tensor, shifts: Tensor) -> Tensor:
     # Smith 1978 without its six cases: each channel falls and rises with its distance on the circle
     distances = torch.stack([sixths + place for place in (5, 3, 1)], 1).remainder_(6)
     distances = torch.minimum(distances, 4 - distances).clamp_(0, 1)
-    return (high[:, None] - distances.mul_(chroma[:, None])).mul_(255.999).to(torch.uint8)
+    return to_bytes((high[:, None] - distances.mul_(chroma[:, None])).mul_(255.999))
 
 
 def sharpness(images: Tensor, factors: Tensor) -> Tensor:
@@ -112,7 +114,7 @@ def _each(values: Tensor) -> Tensor:
 
 def _bytes(values: Tensor) -> Tensor:
     """Rounds towards zero, as torchvision does. In place: `values` is ours."""
-    return values.clamp_(0, 255).to(torch.uint8)
+    return to_bytes(values.clamp_(0, 255))
 
 
 def _grey(images: Tensor) -> Tensor:
