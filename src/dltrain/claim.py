@@ -110,6 +110,14 @@ class Claim:
         self.made = []
 
 
+def describe(path: Path) -> str:
+    """Which process writes there, as far as its record tells."""
+    record = runs.read_if_whole(path / runs.RECORD)
+    newest = record.get("resumed", [record])[-1] if record else {}
+    known = isinstance(newest, dict) and "pid" in newest
+    return f" (pid {newest['pid']} on {newest.get('host')})" if known else ""
+
+
 def lock(path: Path) -> int | None:
     """A descriptor of the directory, locked; None where `path` is another directory by now.
 
@@ -123,7 +131,7 @@ def lock(path: Path) -> int | None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(descriptor)
-        raise UserError(f"{path} is in use by another dltrain process") from None
+        raise UserError(f"{path} is in use by another dltrain process{describe(path)}") from None
     except OSError:
         return descriptor  # a file system without locks: nothing to hold, and no reason to stop
     try:

@@ -19,6 +19,7 @@ class Run:
     run_dir: Path
     num_steps: int | None = 100
     steps_per_epoch: int = 10
+    epoch_at = staticmethod(lambda step: step / 10)
     model: nn.Module = field(default_factory=small_model)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     step: int = 0

@@ -18,7 +18,8 @@ PROGRAM = textwrap.dedent(
     """
     import sys, time, types
     from dltrain.callbacks.progress import Progress
-    trainer = types.SimpleNamespace(step=0, num_steps=100, steps_per_epoch=10)
+    trainer = types.SimpleNamespace(step=0, num_steps=100)
+    trainer.epoch_at = lambda step: step / 10
     trainer.progress, trainer.best = 0.0, None
     progress = Progress(line_every_sec=LINE_EVERY_SEC)
     progress.on_fit_start(trainer)

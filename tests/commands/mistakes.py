@@ -114,6 +114,8 @@ MISTAKES = {
     "train trainer.accumulate=0": "trainer.accumulate is 0|>= 1",
     "train loader.batch_size=-5": "loader.batch_size is -5|>= 1",
     "train loader.num_workers=-1": "loader.num_workers is -1",
+    "train checkpoint.monitor=loss/val": "checkpoint.mode is 'max'|loss/val|checkpoint.mode=min",
+    "train checkpoint.mode=min": "checkpoint.mode is 'min'|accuracy/val|checkpoint.mode=max",
     "train checkpoint.keep=1": "checkpoint.keep is 1|>= 2",
     "train dataset.split_seed=-1": "dataset.split_seed is -1",
     # enums and durations

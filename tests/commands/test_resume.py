@@ -325,3 +325,31 @@ def test_a_config_that_no_run_wrote_is_refused(text, run_dir, dltrain):
     assert outcome.code == 2, outcome
     assert outcome.err.startswith("dltrain: error: ")
     assert 1 <= len(outcome.err.splitlines()) <= 6
+
+
+def test_a_budget_that_is_spent_is_refused_and_named(run_dir, dltrain):
+    before = {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+    for typed in ("trainer.max_steps=20", "trainer.max_epochs=1", "trainer.max_steps=40"):
+        outcome = dltrain("resume", str(run_dir), typed)
+        assert outcome.code == 2, outcome
+        assert "the run is at step 40" in outcome.err
+        assert typed in outcome.err
+    assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+
+
+def test_a_command_that_is_shown_can_be_typed(start, dltrain, tmp_path):
+    process = start("train", "hydra.run.dir='a b/r'", "trainer.max_epochs=3000")
+    assert wait_for_step(process, tmp_path / "a b" / "r", 20), process.communicate()
+    process.terminate()
+    out, _ = process.communicate()
+    command = out.decode().splitlines()[-1]
+    step = json.loads((tmp_path / "a b" / "r" / "summary.json").read_text())["step"]
+    outcome = dltrain(*shlex.split(command)[1:], f"trainer.max_steps={step}")
+    assert outcome.code == 0, outcome.err
+
+
+def test_with_another_batch_size_the_epochs_go_on(run_dir, dltrain):
+    outcome = dltrain("resume", str(run_dir), "loader.batch_size=32", "trainer.max_epochs=4")
+    assert outcome.code == 0, outcome.err
+    assert "epoch 4/4" in outcome.out
+    assert [row["epoch"] for row in metrics(run_dir) if row["split"] == "val"] == [1, 2, 3, 4]

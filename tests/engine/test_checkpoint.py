@@ -1,5 +1,6 @@
 """A checkpoint is whole or not there, and damage is seen."""
 
+import math
 import random
 
 import pytest
@@ -145,6 +146,18 @@ def test_a_nan_is_never_the_best():
     assert keeper.is_better(2, {"accuracy/val": 0.1}) is True
     assert keeper.is_better(3, {"accuracy/val": float("nan")}) is False
     assert keeper.best == {"step": 2, "value": 0.1}
+    poisoned = {"accuracy/val": 0.9, "loss/val": float("nan")}  # the class of a NaN is class 0
+    assert keeper.is_better(4, poisoned) is False
+    assert keeper.is_better(5, {"accuracy/val": 0.2, "loss/train": float("nan")}) is True
+
+
+def test_weights_whose_loss_is_nan_are_not_kept_as_the_best(tmp_path):
+    keeper = saver(tmp_path)
+    for step, loss in enumerate([0.5, math.nan, 0.5, 0.5], start=1):
+        metrics = {"accuracy/val": 1.0 / (step + (step == 2) * -1.5), "loss/val": loss}
+        keeper.save(step, {"w": torch.ones(1)}, {}, metrics)
+    keeper.wait()
+    assert by_value(tmp_path, "accuracy/val", "max")[0].name == "step-00000001"
 
 
 def test_a_failure_of_the_writer_is_raised_and_leaves_the_old_one(tmp_path, monkeypatch):

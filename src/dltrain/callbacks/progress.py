@@ -126,10 +126,10 @@ class Progress(Callback):
 
 
 def _epochs(trainer: Trainer) -> str:
-    epoch = f"epoch {trainer.step / trainer.steps_per_epoch:.1f}"
+    epoch = f"epoch {trainer.epoch_at(trainer.step):.1f}"
     if trainer.num_steps is None:
         return epoch
-    return epoch + f"/{trainer.num_steps / trainer.steps_per_epoch:.1f}".removesuffix(".0")
+    return epoch + f"/{trainer.epoch_at(trainer.num_steps):.1f}".removesuffix(".0")
 
 
 def _number(value: float) -> str:

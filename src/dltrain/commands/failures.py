@@ -58,18 +58,21 @@ def explain(error: BaseException, run: Run) -> BaseException:
     if isinstance(error, NonFiniteError):
         return describe_nonfinite(error, run)
     if isinstance(error, WorkerError):
-        return WorkerError(f"{error}\n{run.saver.describe_last()}; `dltrain resume {run.dir}`")
+        return WorkerError(f"{error}\n{run.saver.describe_last()}")
     if is_out_of_memory(error):
         return DltrainError(describe_out_of_memory(error, run))
     return error
 
 
 def describe_nonfinite(error: NonFiniteError, run: Run) -> NonFiniteError:
-    trainer = run.trainer
+    trainer, settings = run.trainer, run.config["trainer"]
+    advice = ["a smaller optimizer.lr"]
+    advice += ["trainer.max_grad_norm=1"] if settings["max_grad_norm"] is None else []
+    advice += ["trainer.on_nonfinite=skip"] if settings["on_nonfinite"] == "stop" else []
     return NonFiniteError(
-        f"step {trainer.step + 1 - error.steps_ago}: {error}; lr {trainer.update.lr:g}; "
-        f"{run.saver.describe_last()}\n"
-        "try a smaller optimizer.lr, trainer.max_grad_norm=1, or trainer.on_nonfinite=skip"
+        f"step {trainer.step + 1 - error.steps_ago}: {error}; lr {trainer.update.lr:g}\n"
+        f"try {', or '.join(advice)}\n"
+        f"{run.saver.describe_last()}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,6 @@ def run_job(job: Job, signals: Signals) -> Result:
         with console.logging_to(run_dir) as open_log, storage_errors():
             with enough_memory():
                 run = Run(job, run_dir, data, threads)
-            console.say_what_is_trained(job.config, job.choices, run.trainer, data)
             signals.call(lambda number: run.trainer.stop(SIGNAL, number))
             try:
                 run.open()
@@ -51,6 +51,7 @@ def run_job(job: Job, signals: Signals) -> Result:
                 run.trainer.close()
                 run.close_loaders()
                 raise
+            console.say_what_is_trained(job.config, job.choices, run.trainer, data)
             open_log()
             with recorded_failures(run):
                 run.show_first_batch()
@@ -131,8 +132,8 @@ def already_finished(job: Job, run_dir: Path) -> Result | None:
     other = changes(old, job.config)
     typed = "; what was typed changes nothing without a larger budget" if other else ""
     print(
-        f"{run_dir} is completed ({summary.get('step')} steps){typed}: "
-        "to go on, give it one, such as trainer.max_epochs=..."
+        f"{run_dir} is completed ({summary.get('step')} steps){typed}. To train it for longer:\n"
+        f"  dltrain resume {shlex.quote(str(run_dir))} trainer.max_epochs=..."
     )
     return Result(0, (summary.get("best") or {}).get("value"), run_dir)
 

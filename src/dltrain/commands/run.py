@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,9 +16,10 @@ from dltrain.build_data import Data, make_loader, placement
 from dltrain.commands import console, provenance
 from dltrain.commands.signals import Signals
 from dltrain.durable import replace_text, sync_folder, temporary_name
-from dltrain.errors import CheckpointError
+from dltrain.errors import CheckpointError, UserError
 
 log = logging.getLogger("dltrain")
+BUDGET = ("max_epochs", "max_steps", "max_time")
 ROW_HEAD = ("step", "epoch", "split", "time")
 
 
@@ -99,8 +101,7 @@ class Run:
             log.info("%-10s from step %s of %s", "going on", f"{self.trainer.step:,}", self.dir)
         elif runs.holds_run(self.dir):
             log.info("%-10s %s: it has no checkpoint yet", "again", self.dir)
-        if self.trainer.step >= self.trainer.last_step:
-            log.info("nothing to train: the budget ends at step %s", f"{self.trainer.last_step:,}")
+        self.refuse_a_spent_budget(is_completed=summary.get("status") == "completed")
         if not self.goes_on:
             self.write_record()
         runs.clear_leftovers(self.dir)
@@ -109,6 +110,18 @@ class Run:
             self.start_logger(name, logger, state)
         if self.goes_on:  # not before all of its state has been taken
             self.write_record()
+
+    def refuse_a_spent_budget(self, *, is_completed: bool) -> None:
+        """One that ends where the run is tests its weights, unless that has been done."""
+        step, last = self.trainer.step, self.trainer.last_step
+        if step < last or (step == last and not is_completed):
+            return
+        given = {key: self.config["trainer"][key] for key in BUDGET}
+        typed = ", ".join(f"trainer.{key}={value}" for key, value in given.items() if value)
+        raise UserError(
+            f"nothing is left to train: the run is at step {step:,}, its budget ends at {last:,}\n"
+            f"of {typed or 'its budgets'} the first that is reached ends it; null takes one away"
+        )
 
     def start_logger(self, name: str, logger: Any, state: dict[str, Any] | None) -> None:
         try:
@@ -225,13 +238,13 @@ class Run:
     def interrupted(self, signals: Signals) -> Result:
         self.save_summary("interrupted")
         self.close("interrupted")
+        allowed = [word for name in self.job.allowed for word in ("--allow-target", name)]
+        command = shlex.join(["dltrain", "resume", str(self.dir), *allowed])
+        log.info("")
         log.info(
-            "\nstopped by %s at step %s; saved. To go on:\n  dltrain resume %s%s",
-            signals.name,
-            f"{self.trainer.step:,}",
-            self.dir,
-            "".join(f" --allow-target {name}" for name in self.job.allowed),
+            "stopped by %s at step %s; saved. To go on:", signals.name, f"{self.trainer.step:,}"
         )
+        log.info("  %s", command)
         return self.result(signals.exit_code)
 
     def result(self, exit_code: int) -> Result:

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from dltrain.config.durations import parse_duration
 from dltrain.config.messages import explain_resolution_error, shorten
+from dltrain.config.monitors import wrong_modes
 from dltrain.config.near import did_you_mean
 from dltrain.config.rules import disagreements, part_problems
 from dltrain.config.schema import JUDGE_NULL, SECTIONS, TrainConfig, rules
@@ -70,6 +71,7 @@ def check(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
     problems += target_problems(config, allowed) if not problems else []
     if not problems:  # of the right type: in the right range?
         found = [*part_problems(target_nodes(config)), *disagreements(config)]
+        found += wrong_modes(config)
         problems += [f"{key} is {shown(value)}; {wrong}" for key, value, wrong in found]
     if problems:
         lines = (

@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dltrain.errors import UserError
+
+# Which way is better, of the metrics whose name says so
+BETTER = {"loss": "min", "accuracy": "max"}
+
+
+def wrong_modes(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """The key, the value and the rule of every mode that would keep the worst for the best."""
+    watchers = {f"callbacks.{name}": node for name, node in (config["callbacks"] or {}).items()}
+    for key, node in {"checkpoint": config["checkpoint"], **watchers}.items():
+        mode, monitor = node.get("mode"), str(node.get("monitor"))
+        better = next((BETTER[name] for name in BETTER if monitor.startswith(name)), mode)
+        if mode in ("min", "max") and mode != better:
+            yield f"{key}.mode", mode, f"of {monitor} the best is the {better}: {key}.mode={better}"
 
 
 def check_monitors(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import shlex
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from dltrain.engine.checkpoint import (
+    MODEL,
     Checkpoint,
     DamagedError,
     by_value,
@@ -61,17 +63,25 @@ class Saver:
         """
         value = metrics.get(self.monitor, math.nan)  # a metric of train may not be there yet
         sign = 1.0 if self.mode == "max" else -1.0
-        if math.isnan(value) or (self.best and sign * value < sign * self.best["value"]):
+        if not self.is_sound(metrics) or (self.best and sign * value < sign * self.best["value"]):
             return False
         self.best = {"step": step, "value": value}
         return True
+
+    def is_sound(self, metrics: dict[str, float]) -> bool:
+        """Weights whose loss is NaN have an accuracy too, and are never the best by it."""
+        split = self.monitor.partition("/")[2]
+        watched = [v for name, v in metrics.items() if name.endswith(f"/{split}")]
+        return not any(map(math.isnan, [metrics.get(self.monitor, math.nan), *watched]))
 
     def save(
         self, step: int, model: dict[str, Tensor], state: dict[str, Any], metrics: dict[str, float]
     ) -> None:
         """Copies everything now, and writes it while training goes on."""
         self.wait()
-        copy = {"model": snapshot(model), "state": snapshot(state), "metrics": dict(metrics)}
+        copy = {"model": snapshot(model), "state": snapshot(state), "metrics": {}}
+        if self.is_sound(metrics):
+            copy["metrics"] = dict(metrics)
         self.last_saved = step
         self.writer = threading.Thread(target=self.write, args=(step, copy), name="checkpoint")
         self.writer.start()
@@ -104,7 +114,8 @@ class Saver:
     def describe_last(self) -> str:
         if self.durable is None:
             return "no checkpoint was saved yet"
-        return f"the last good checkpoint is that of step {self.durable:,}"
+        run = shlex.quote(str(self.folder.parent))
+        return f"the last good checkpoint is that of step {self.durable:,}: `dltrain resume {run}`"
 
     def remove_old(self) -> None:
         paths = steps_in(self.folder)
@@ -138,7 +149,8 @@ class Saver:
         if lost:
             raise CheckpointError(
                 f"no checkpoint in {self.folder} is usable: {', '.join(lost)}\n"
-                "nothing was changed; for a new run from the start choose another directory"
+                "nothing was changed; for a new run from the start choose another directory\n"
+                f"a finished run's tested weights are in {MODEL}: init_from={self.folder.parent}"
             )
         if saved is not None:
             raise CheckpointError(

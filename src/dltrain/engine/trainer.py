@@ -235,7 +235,7 @@ class Trainer:
             self.model.load_state_dict(checkpoint.model)
             self.take(checkpoint.state)
         except (RuntimeError, LookupError, ValueError, TypeError, AttributeError) as error:
-            reason = str(error).splitlines()[0].strip().rstrip(":")
+            reason = " ".join(str(error).split())[:300]
             raise UserError(
                 f"{checkpoint.path.name} does not fit this config: {reason}\n"
                 "a run goes on with its own model; for another one start a new run"
@@ -276,6 +276,9 @@ class Trainer:
     @property
     def epoch(self) -> int:  # completed ones
         return self.origin[1] + (self.step - self.origin[0]) // self.steps_per_epoch
+
+    def epoch_at(self, step: float) -> float:
+        return self.origin[1] + (step - self.origin[0]) / self.steps_per_epoch
 
     @property
     def last_step(self) -> float:
