@@ -122,7 +122,7 @@ TAKEN = {
     "cutout.cutout.size": (0, 16, 0.25),
     "erase.erase.scale": ([0.1, 0.1], [0.5, 1.0]),
     "erase.erase.ratio": ([1, 1], [0.1, 10]),
-    "erase.erase.value": (255, [1, 2, 3]),
+    "erase.erase.value": (0, 255),
     "color.color.contrast": (0, 2.5, [0, 1.5]),
     "color.color.hue": (0.5, [-0.5, 0]),
     "imagenet.crop.size": (8, [8, 8], "null"),
@@ -156,7 +156,31 @@ def test_config_and_part_take_the_same(key, value):
     made(asked(key, value))
 
 
-def test_a_size_that_is_not_that_of_the_images_is_refused():
-    """The test images and the model keep the dataset's size."""
-    with pytest.raises(UserError, match=r"augmentation.crop.size is 9; .* which is \[8, 8\]"):
-        asked("imagenet.crop.size", 9)
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["augmentation=imagenet", "augmentation.crop.size=9"],
+            r"augmentation.crop.size is 9; .* which is \[8, 8\]",
+        ),
+        (
+            ["augmentation=erase", "augmentation.erase.value=[1,2,3]"],
+            r"augmentation.erase.value is \[1, 2, 3\]; .* 1 channels",
+        ),
+        *(
+            (
+                [f"augmentation={choice}", "dataset=synthetic", "dataset.image_shape=[4,8,8]"],
+                rf"dataset.image_shape is \[4, 8, 8\]; augmentation.{choice} is for .* 1 or 3",
+            )
+            for choice in ("color", "rand_augment", "trivial_augment")
+        ),
+    ],
+)
+def test_what_does_not_go_with_the_images_is_refused(overrides, message):
+    with pytest.raises(UserError, match=message):
+        check(job_config(compose(overrides)))
+
+
+def test_what_goes_with_the_images_is_taken():
+    color = ["dataset=synthetic", "dataset.image_shape=[3,8,8]", "augmentation=erase"]
+    check(job_config(compose([*color, "augmentation.erase.value=[1,2,3]"])))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dltrain.config.schema import Rule
@@ -49,6 +50,28 @@ def whole_or_list(count: int, low: int, high: int, *, null: bool = False) -> Rul
         return None if (null and value is None) or (inside and len(numbers) == count) else text
 
     return rule
+
+
+def image_disagreements(
+    augmentation: Mapping[str, Any] | None, dataset: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, str]]:
+    """Parts that are not for images of the dataset's shape."""
+    shape = dataset.get("image_shape")
+    if not isinstance(shape, list) or len(shape) != 3:  # not for images, or known to the data only
+        return
+    for name, part in (augmentation or {}).items():
+        target = part["_target_"].removeprefix("dltrain.data.")
+        if target.startswith(("color.", "policies.")) and shape[0] not in (1, 3):
+            wanted = f"augmentation.{name} is for images of 1 or 3 channels"
+            yield "dataset.image_shape", shape, wanted
+        value = part.get("value") if target == "erase.Erase" else None
+        if isinstance(value, list) and len(value) != shape[0]:
+            wanted = f"it must be one number, as dataset.image_shape has {shape[0]} channels"
+            yield f"augmentation.{name}.value", value, wanted
+        size = part.get("size") if target == "resized_crop.RandomResizedCrop" else None
+        if size is not None and ([size] * 2 if _is_whole(size) else size) != shape[1:]:
+            wanted = f"it must be null, or that of the images, which is {shape[1:]}"
+            yield f"augmentation.{name}.size", size, wanted
 
 
 def _is_whole(value: Any) -> bool:

@@ -11,7 +11,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dltrain.config.durations import PERCENT, parse_duration
-from dltrain.config.image_rules import increasing, jitter, pixels_or_part, whole_or_list
+from dltrain.config.image_rules import (
+    image_disagreements,
+    increasing,
+    jitter,
+    pixels_or_part,
+    whole_or_list,
+)
 from dltrain.config.schema import Rule, each, one_of, truth
 
 Rules = dict[str, Rule]
@@ -207,13 +213,7 @@ def disagreements(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
     if trainer["device"] == "cpu" and trainer["precision"] == "fp16":
         wanted = "with trainer.device=cpu it must be one of fp32, bf16, auto"
         yield "trainer.precision", "fp16", wanted
-    images = config["dataset"].get("image_shape")
-    for name, part in (config["augmentation"] or {}).items():
-        size = part.get("size") if part["_target_"].endswith(".RandomResizedCrop") else None
-        sides = [size, size] if isinstance(size, int) else size
-        if sides and isinstance(images, list) and len(images) == 3 and sides != images[1:]:
-            wanted = f"it must be null, or that of the images, which is {images[1:]}"
-            yield f"augmentation.{name}.size", size, wanted
+    yield from image_disagreements(config["augmentation"], config["dataset"])
     labels = config["dataset"].get("num_classes")
     for group in ("model", "task"):
         logits = config[group].get("num_classes")

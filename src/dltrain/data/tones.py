@@ -12,7 +12,7 @@ from dltrain.data.chunks import to_bytes
 
 def brightness(images: Tensor, factors: Tensor) -> Tensor:
     """factors: float64 [n], >= 0; 1 changes nothing."""
-    return _bytes(images * _each(factors))
+    return _bytes(_times(images, factors))
 
 
 def contrast(images: Tensor, factors: Tensor) -> Tensor:
@@ -20,14 +20,18 @@ def contrast(images: Tensor, factors: Tensor) -> Tensor:
     grey = _grey(images)
     exact = torch.float32 if grey[0].numel() * 255 <= 1 << 24 else torch.float64
     mean = grey.sum((1, 2, 3), dtype=exact) / grey[0].numel()  # of whole numbers: in any order
-    return _bytes((images * _each(factors)).add_(_each(mean.float() * (1 - factors).float())))
+    return _bytes(
+        images.to(torch.float32)
+        .mul_(_each(factors))
+        .add_(_each(mean.float() * (1 - factors).float()))
+    )
 
 
 def saturation(images: Tensor, factors: Tensor) -> Tensor:
     """Between grey (0), the image (1), and beyond. factors: float64 [n], >= 0."""
     if images.shape[1] == 1:
         return images
-    return _bytes((images * _each(factors)).add_(_grey(images) * _each(1 - factors)))
+    return _bytes(_times(images, factors).add_(_grey(images) * _each(1 - factors)))
 
 
 def hue(images: Tensor, shifts: Tensor) -> Tensor:
@@ -105,6 +109,11 @@ def equalize(images: Tensor, _: Tensor) -> Tensor:
     table[:, 1:] = ((below[:, :-1] + step // 2) // divisor).clamp_(max=255)
     table = torch.where(step == 0, torch.arange(256, device=images.device), table)
     return table.to(torch.uint8).view(-1).index_select(0, index).view(images.shape)
+
+
+def _times(images: Tensor, factors: Tensor) -> Tensor:
+    """float32 [n, C, H, W]. A product of two types would take longer."""
+    return images.to(torch.float32).mul_(_each(factors))
 
 
 def _each(values: Tensor) -> Tensor:
