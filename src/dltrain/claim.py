@@ -114,8 +114,9 @@ def describe(path: Path) -> str:
     """Which process writes there, as far as its record tells."""
     record = runs.read_if_whole(path / runs.RECORD)
     newest = record.get("resumed", [record])[-1] if record else {}
-    known = isinstance(newest, dict) and "pid" in newest
-    return f" (pid {newest['pid']} on {newest.get('host')})" if known else ""
+    pid = newest.get("pid") if isinstance(newest, dict) else None
+    alive = isinstance(pid, int) and Path(f"/proc/{pid}").exists()  # or it has only just begun
+    return f" (pid {pid})" if alive and newest.get("host") == os.uname().nodename else ""
 
 
 def lock(path: Path) -> int | None:

@@ -162,9 +162,15 @@ class MetricsLog:
 
     def open(self, offset: int = 0) -> None:
         """Opens the file, cut back to its first `offset` bytes."""
-        self.file = open(self.path, "ab")  # noqa: SIM115  # open for as long as the run is
+        self.file = open(self.path, "a+b")  # noqa: SIM115  # open for as long as the run is
         size = self.file.seek(0, os.SEEK_END)
-        self.file.truncate(min(offset, size))  # never longer: after a power cut there may be less
+        if size < offset:
+            log.warning(
+                "%s has lost %d bytes; the run goes on without them", self.path, offset - size
+            )
+            self.file.seek(0)
+            offset = self.file.read().rfind(b"\n") + 1  # a torn line would spoil the next
+        self.file.truncate(offset)
         self.file.seek(0, os.SEEK_END)
 
     def append(self, row: dict[str, Any]) -> None:

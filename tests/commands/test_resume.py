@@ -12,6 +12,8 @@ import yaml
 from run_reader import assert_same, metrics, newest_step, points, wait_for_step
 
 from dltrain.claim import Claim
+from dltrain.durable import replace_text
+from dltrain.engine.checkpoint import read_checkpoint, write_checkpoint
 from dltrain.loggers.events import event_files
 
 # Everything that draws random numbers or has a state: dropout, augmentation, EMA, BatchNorm
@@ -300,6 +302,7 @@ def test_where_all_are_damaged_nothing_is_started_over(run_dir, dltrain):
 
 def test_a_run_killed_before_its_first_checkpoint_starts_over(run_dir, finished_run, dltrain):
     shutil.rmtree(run_dir / "checkpoints")
+    (run_dir / "model.safetensors").unlink()  # it is written at the end
     summary = status_of(run_dir) | {"status": "running", "checkpoint": None}
     (run_dir / "summary.json").write_text(json.dumps(summary))
     outcome = dltrain("resume", str(run_dir))
@@ -353,3 +356,59 @@ def test_with_another_batch_size_the_epochs_go_on(run_dir, dltrain):
     assert outcome.code == 0, outcome.err
     assert "epoch 4/4" in outcome.out
     assert [row["epoch"] for row in metrics(run_dir) if row["split"] == "val"] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [("stop", "the loss on val is nan"), ("skip", "the weights of step 1 are not")],
+)
+def test_weights_that_no_loss_has_seen_are_not_left_behind_as_good(what, said, dltrain, tmp_path):
+    argv = ("train", *SHORT[1:], "optimizer.lr=1e38", "trainer.max_steps=1", "hydra.run.dir=r")
+    outcome = dltrain(*argv, "scheduler=constant", f"trainer.on_nonfinite={what}")
+    assert outcome.code == 4, outcome
+    assert said in outcome.err
+    assert not (tmp_path / "r" / "model.safetensors").exists()
+    assert list((tmp_path / "r").glob("checkpoints/step-*")) == []
+
+
+def test_a_longer_run_that_was_stopped_at_its_start_is_not_taken_for_finished(
+    run_dir, dltrain, monkeypatch
+):
+    """The config says the larger budget already, and the run has not begun."""
+
+    def full(path, text, **options):
+        replace_text(path, text, **options)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dltrain.commands.run.replace_text", full)
+    assert dltrain("resume", str(run_dir), "trainer.max_epochs=3").code == 5
+    monkeypatch.undo()
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["trainer"]["max_epochs"] == 3
+    outcome = dltrain("resume", str(run_dir), "trainer.max_epochs=3")
+    assert outcome.code == 0, outcome.err
+    assert status_of(run_dir)["step"] == 60
+
+
+def test_tested_weights_without_a_checkpoint_are_not_trained_over(run_dir, dltrain):
+    shutil.rmtree(run_dir / "checkpoints")
+    (run_dir / "summary.json").unlink()
+    before = {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()}
+    assert dltrain("resume", str(run_dir)).code == 3
+    assert {p: p.read_bytes() for p in run_dir.rglob("*") if p.is_file()} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("recorder", {"offset": -1, "last": {}, "loggers": {}}), ("done", {}), ("origin", [[], 0]),
+     ("step", "x"), ("best", {}), ("callbacks", -1), ("update", None), ("metrics", {"a": []})],
+)  # fmt: skip
+def test_a_state_that_no_run_wrote_is_refused(name, value, run_dir, dltrain):
+    newest = max(run_dir.glob("checkpoints/step-*"))
+    checkpoint = read_checkpoint(newest)
+    write_checkpoint(
+        newest.parent, checkpoint.step, model=checkpoint.model,
+        state=checkpoint.state | {name: value}, metrics=checkpoint.metrics, config_digest="d",
+    )  # fmt: skip
+    outcome = dltrain("resume", str(run_dir), "trainer.max_epochs=3")
+    assert outcome.code == 3, outcome
+    assert f"`{name}`" in outcome.err

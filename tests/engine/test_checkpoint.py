@@ -16,7 +16,7 @@ from dltrain.engine.checkpoint import (
 )
 from dltrain.engine.saver import Saver
 from dltrain.engine.tensors import write_tensors
-from dltrain.errors import CheckpointError, StorageError
+from dltrain.errors import CheckpointError, NonFiniteError, StorageError
 
 STATE = {
     "step": 3,
@@ -174,3 +174,42 @@ def test_a_failure_of_the_writer_is_raised_and_leaves_the_old_one(tmp_path, monk
         keeper.wait()
     assert [path.name for path in steps_in(tmp_path)] == ["step-00000001"]
     keeper.wait()  # raised once
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    keeper = saver(tmp_path)
+    keeper.exempt = {"mask"}
+    mask = torch.tensor([0.0, float("-inf")])
+    keeper.save(1, {"w": torch.ones(1), "mask": mask, "count": torch.ones(1).long()}, {}, {})
+    keeper.save(2, {"w": torch.tensor([1.0, float("inf")]), "mask": mask}, {}, {})
+    with pytest.raises(NonFiniteError, match=r"weights of step 2 are not finite \(w\)"):
+        keeper.wait()
+    assert [path.name for path in steps_in(tmp_path)] == ["step-00000001"]
+
+
+def test_a_folder_with_the_name_of_another_step_is_damaged(tmp_path):
+    for step in (1, 2):
+        write(tmp_path, step)
+    (tmp_path / "step-00000001").rename(tmp_path / "step-00000999")
+    assert saver(tmp_path).load_newest().step == 2
+    assert (tmp_path / "damaged-step-00000999").is_dir()
+
+
+def test_a_link_in_place_of_an_old_checkpoint_is_neither_followed_nor_in_the_way(tmp_path):
+    elsewhere = write(tmp_path / "elsewhere", 1, value=1.0)
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    (folder / "step-00000001").symlink_to(elsewhere)
+    keeper = saver(folder)
+    for step in (2, 3, 4):
+        keeper.save(step, {"w": torch.ones(1)}, {}, {"accuracy/val": 0.5})
+    keeper.wait()
+    assert [path.name for path in steps_in(folder)] == ["step-00000003", "step-00000004"]
+    assert len(list(elsewhere.iterdir())) == 4
+
+
+def test_what_a_kill_kept_from_being_removed_is_removed_at_the_next_start(tmp_path):
+    for step in (1, 2, 3, 4):
+        write(tmp_path, step, value=step / 10)
+    saver(tmp_path).load_newest()
+    assert [path.name for path in steps_in(tmp_path)] == ["step-00000003", "step-00000004"]

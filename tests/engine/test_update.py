@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from dltrain.engine.guard import DeviceGuard, HostGuard, ScalerGuard
+from dltrain.engine.guard import DeviceGuard, HostGuard, ScalerGuard, refuse_nan
 from dltrain.engine.tensors import snapshot
 from dltrain.engine.update import ScaledUpdate, Update
 from dltrain.errors import NonFiniteError
@@ -179,3 +179,10 @@ def test_the_optimizer_state_survives_by_name():
     take_step(first, update, 2)
     take_step(second, other, 2)
     assert_equal(state_of(first, update), state_of(second, other))
+
+
+def test_an_evaluation_whose_loss_is_nan_ends_the_run():
+    refuse_nan(None, "val", {"loss": 1.0, "accuracy": 0.1})
+    refuse_nan(None, "val", {})
+    with pytest.raises(NonFiniteError, match="the loss on val is nan"):
+        refuse_nan(None, "val", {"loss": math.nan, "accuracy": 0.1})

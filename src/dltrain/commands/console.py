@@ -29,12 +29,17 @@ class ConsoleHandler(logging.Handler):
 class LogFile(logging.FileHandler):
     """`train.log`; a full disk shows here like anywhere else."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf-8")
+        self.shown = str(path)  # logging makes it absolute
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
         error = sys.exception()
         if not isinstance(error, OSError):
             super().handleError(record)
             return
-        error.filename = error.filename or self.baseFilename
+        error.filename = self.shown
+        error.add_note(f"{len(record.getMessage()):,} bytes are needed")
         raise error
 
 
@@ -54,7 +59,7 @@ def logging_to(run_dir: Path) -> Iterator[Callable[[], None]]:
     log.addHandler(memory)
 
     def open_file() -> None:
-        file = LogFile(run_dir / runs.LOG, encoding="utf-8")
+        file = LogFile(run_dir / runs.LOG)
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         memory.setTarget(file)
         memory.flush()
@@ -66,7 +71,8 @@ def logging_to(run_dir: Path) -> Iterator[Callable[[], None]]:
     finally:
         for handler in list(log.handlers):
             log.removeHandler(handler)
-            handler.close()
+            with contextlib.suppress(OSError):  # a full disk has been told of, or hides what has
+                handler.close()
 
 
 def say_what_is_trained(

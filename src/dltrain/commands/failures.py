@@ -41,8 +41,9 @@ def recorded_failures(run: Run) -> Iterator[None]:
             run.trainer.close()
         error = explain(caught, run)
         expected = isinstance(error, DltrainError) or is_storage_error(error)
+        foreseen = isinstance(caught, DltrainError) or is_storage_error(caught)
         with suppress(OSError):
-            log.debug("%s", error if error is caught and expected else traceback.format_exc())
+            log.debug("%s", error if foreseen else traceback.format_exc())
         with suppress(OSError):
             run.save_summary("failed")
         with suppress(OSError):
@@ -71,7 +72,7 @@ def describe_nonfinite(error: NonFiniteError, run: Run) -> NonFiniteError:
     advice += ["trainer.on_nonfinite=skip"] if settings["on_nonfinite"] == "stop" else []
     return NonFiniteError(
         f"step {trainer.step + 1 - error.steps_ago}: {error}; lr {trainer.update.lr:g}\n"
-        f"try {', or '.join(advice)}\n"
+        f"try {' or '.join(advice)}\n"
         f"{run.saver.describe_last()}"
     )
 

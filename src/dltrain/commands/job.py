@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from dltrain import runs
 from dltrain.build_data import read_data
 from dltrain.claim import Claim
 from dltrain.commands import console
+from dltrain.commands.budget import BUDGETS
 from dltrain.commands.failures import enough_memory, recorded_failures, storage_errors
 from dltrain.commands.run import Job, Result, Run
 from dltrain.commands.signals import Signals
@@ -41,7 +43,7 @@ def run_job(job: Job, signals: Signals) -> Result:
         import torch  # noqa: F401  # takes a second or two, in which nothing should lie about
 
         run_dir = claim.take()
-        with console.logging_to(run_dir) as open_log, storage_errors():
+        with storage_errors(), console.logging_to(run_dir) as open_log:
             with enough_memory():
                 run = Run(job, run_dir, data, threads)
             signals.call(lambda number: run.trainer.stop(SIGNAL, number))
@@ -49,7 +51,8 @@ def run_job(job: Job, signals: Signals) -> Result:
                 run.open()
             except BaseException:
                 run.trainer.close()
-                run.close_loaders()
+                with suppress(Exception):  # some of it has not been opened yet
+                    run.close("failed")
                 raise
             console.say_what_is_trained(job.config, job.choices, run.trainer, data)
             open_log()
@@ -124,7 +127,7 @@ def changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[
 def already_finished(job: Job, run_dir: Path) -> Result | None:
     """A run that is completed, its budget unchanged, is said to be, and left alone."""
     summary = runs.read_if_whole(run_dir / runs.SUMMARY)
-    keys = ("trainer.budget", "trainer.max_epochs", "trainer.max_steps", "trainer.max_time")
+    keys = ("trainer.budget", *(f"trainer.{key}" for key in BUDGETS))
     old = runs.read_config(run_dir)
     same = all(select(old, key) == select(job.config, key) for key in keys)
     if summary.get("status") != "completed" or not same:

@@ -14,12 +14,12 @@ import yaml
 from dltrain import build, runs
 from dltrain.build_data import Data, make_loader, placement
 from dltrain.commands import console, provenance
+from dltrain.commands.budget import refuse_a_spent_budget
 from dltrain.commands.signals import Signals
 from dltrain.durable import replace_text, sync_folder, temporary_name
-from dltrain.errors import CheckpointError, UserError
+from dltrain.errors import CheckpointError
 
 log = logging.getLogger("dltrain")
-BUDGET = ("max_epochs", "max_steps", "max_time")
 ROW_HEAD = ("step", "epoch", "split", "time")
 
 
@@ -48,8 +48,10 @@ class Run:
 
     def __init__(self, job: Job, run_dir: Path, data: Data, threads: int | str) -> None:
         from dltrain.engine.device import choose_device
+        from dltrain.engine.guard import refuse_nan
         from dltrain.engine.record import Recorder
         from dltrain.engine.saver import Saver
+        from dltrain.engine.tensors import nonfinite
 
         self.job, self.dir, self.data, self.config = job, run_dir, data, job.config
         self.metrics_log = runs.MetricsLog(run_dir / runs.METRICS)
@@ -63,7 +65,7 @@ class Run:
             monitor=checkpoint["monitor"],
             mode=checkpoint["mode"],
             config_digest=provenance.config_digest(job.config),
-            sync_logs=self.metrics_log.sync,
+            sync_logs=self.sync_logs,
         )
         device = choose_device(job.config["trainer"]["device"])
         self.place = placement(job.config["loader"], data, device)  # before any of it is taken
@@ -84,6 +86,9 @@ class Run:
             run_dir=run_dir,
             allowed=job.allowed,
         )
+        self.saver.exempt = nonfinite(self.trainer.model.state_dict())
+        if job.config["trainer"]["on_nonfinite"] == "stop":
+            self.trainer.on_evaluate.append(refuse_nan)
         self.recorder.observers.append(self.after_row)
         self.tested = "the last weights"
         self.goes_on = False
@@ -92,8 +97,15 @@ class Run:
 
     def open(self) -> None:
         """Goes to where the run was, if it was; then writes what every run's directory holds."""
+        from dltrain.engine.state import check_state
+
         summary = runs.read_if_whole(self.dir / runs.SUMMARY)
-        checkpoint = self.saver.load_newest(summary.get("checkpoint"))
+        saved = summary.get("checkpoint")
+        if saved is None and (self.dir / runs.WEIGHTS).exists():  # what a run ends with
+            saved = summary.get("step", 0)
+        checkpoint = self.saver.load_newest(saved)
+        if checkpoint is not None:
+            check_state(checkpoint)
         self.trainer.prepare(checkpoint)
         self.goes_on = checkpoint is not None
         state = checkpoint.state["recorder"] if checkpoint else None
@@ -101,27 +113,23 @@ class Run:
             log.info("%-10s from step %s of %s", "going on", f"{self.trainer.step:,}", self.dir)
         elif runs.holds_run(self.dir):
             log.info("%-10s %s: it has no checkpoint yet", "again", self.dir)
-        self.refuse_a_spent_budget(is_completed=summary.get("status") == "completed")
+        is_completed = summary.get("status") == "completed"
+        refuse_a_spent_budget(self.config["trainer"], self.trainer, is_completed=is_completed)
         if not self.goes_on:
             self.write_record()
         runs.clear_leftovers(self.dir)
         self.metrics_log.open(state["offset"] if state else 0)
         for name, logger in self.loggers.items():
             self.start_logger(name, logger, state)
+        sync_folder(self.dir)
         if self.goes_on:  # not before all of its state has been taken
             self.write_record()
 
-    def refuse_a_spent_budget(self, *, is_completed: bool) -> None:
-        """One that ends where the run is tests its weights, unless that has been done."""
-        step, last = self.trainer.step, self.trainer.last_step
-        if step < last or (step == last and not is_completed):
-            return
-        given = {key: self.config["trainer"][key] for key in BUDGET}
-        typed = ", ".join(f"trainer.{key}={value}" for key, value in given.items() if value)
-        raise UserError(
-            f"nothing is left to train: the run is at step {step:,}, its budget ends at {last:,}\n"
-            f"of {typed or 'its budgets'} the first that is reached ends it; null takes one away"
-        )
+    def sync_logs(self) -> None:
+        """Makes durable what a checkpoint is about to name."""
+        self.metrics_log.sync()
+        for logger in self.loggers.values():
+            logger.sync()
 
     def start_logger(self, name: str, logger: Any, state: dict[str, Any] | None) -> None:
         try:
@@ -142,6 +150,8 @@ class Run:
     def write_record(self) -> None:
         from dltrain.engine.device import device_name
 
+        if self.goes_on:  # a larger budget beside `completed` would be taken for a finished run
+            self.save_summary("running")
         text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
         replace_text(self.dir / runs.CONFIG, text)  # first: with it a directory can be resumed
         hydra_dir = self.dir / runs.HYDRA

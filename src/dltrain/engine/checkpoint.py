@@ -132,7 +132,7 @@ def remove_checkpoint(path: Path) -> None:
     aside = path.with_name(REMOVED + path.name)
     shutil.rmtree(aside, ignore_errors=True)
     os.rename(path, aside)
-    shutil.rmtree(aside)
+    remove(aside)
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -186,6 +186,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{path} was written by a newer dltrain; update dltrain to read it"
             )
+        kind = irregular(path)
+        if kind:
+            raise DamagedError(f"it is {kind}, not a folder")
+        if FOLDER.fullmatch(path.name) and int(path.name[5:]) != manifest["step"]:
+            raise DamagedError(f"its manifest is that of step {manifest['step']}")
         values = [value for value in manifest["metrics"].values() if value is not None]
         if not all(isinstance(value, int | float) for value in [manifest["step"], *values]):
             raise DamagedError(f"{MANIFEST} holds no numbers")
@@ -210,9 +215,6 @@ def verify(path: Path) -> dict[str, Any]:
     """The manifest, if every file of the checkpoint at `path` is as it says; or DamagedError."""
     manifest = read_manifest(path)
     try:
-        kind = irregular(path)
-        if kind:
-            raise DamagedError(f"it is {kind}, not a folder")
         for name in (MODEL, STATE, NUMBERS):
             kind = irregular(path / name)
             if kind:

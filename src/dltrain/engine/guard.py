@@ -170,3 +170,9 @@ def describe(losses: list[Tensor]) -> str:
     if math.isfinite(loss):
         return f"a gradient is not finite (the loss is {loss:g})"
     return f"the loss is {loss}"
+
+
+def refuse_nan(trainer: Any, split: str, metrics: dict[str, float]) -> None:
+    """An observer of evaluations: weights whose loss is NaN are not to be gone on from."""
+    if math.isnan(metrics.get("loss", 0.0)):
+        raise NonFiniteError(f"the loss on {split} is nan", steps_ago=1)

@@ -23,8 +23,8 @@ from dltrain.engine.checkpoint import (
     steps_in,
     write_checkpoint,
 )
-from dltrain.engine.tensors import snapshot
-from dltrain.errors import CheckpointError, StorageError
+from dltrain.engine.tensors import nonfinite, snapshot
+from dltrain.errors import CheckpointError, NonFiniteError, StorageError
 
 log = logging.getLogger("dltrain")
 
@@ -52,6 +52,7 @@ class Saver:
         self.best: dict[str, Any] | None = None  # {"step": int, "value": float}
         self.last_saved: int | None = None  # the step of the newest that was handed over
         self.durable: int | None = None  # the step of the newest that is on the disk
+        self.exempt: set[str] = set()  # tensors that are not finite by design: a mask, say
         self.writer: threading.Thread | None = None
         self.failure: BaseException | None = None
 
@@ -88,6 +89,11 @@ class Saver:
 
     def write(self, step: int, copy: dict[str, Any]) -> None:
         try:
+            bad = nonfinite(copy["model"]) - self.exempt
+            if bad:
+                raise NonFiniteError(
+                    f"the weights of step {step:,} are not finite ({min(bad)}); not saved"
+                )
             self.sync_logs()
             write_checkpoint(self.folder, step, config_digest=self.config_digest, **copy)
             self.durable = step
@@ -143,6 +149,7 @@ class Saver:
                 damaged.append(path)
                 continue
             set_aside(damaged)
+            self.remove_old()  # a kill may have come before
             self.last_saved = self.durable = checkpoint.step
             return checkpoint
         lost = [path.name for path in damaged] + [p.name for p in self.folder.glob("damaged-*")]

@@ -75,6 +75,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path.name} is no safetensors file: {error}") from error
 
 
+def nonfinite(tensors: dict[str, Tensor]) -> set[str]:
+    """The names of those that hold a NaN or an infinity."""
+    floating = {name: t for name, t in tensors.items() if t.is_floating_point()}
+    return {name for name, tensor in floating.items() if not bool(tensor.isfinite().all())}
+
+
 def num_bytes(tensor: Tensor) -> int:
     return tensor.numel() * tensor.element_size()
 

@@ -72,6 +72,9 @@ class CSV:
             self._write_row()
             self._file.flush()
 
+    def sync(self) -> None:
+        """Nothing: the table is a copy of what `metrics.jsonl` holds."""
+
     def state_dict(self) -> dict[str, Any]:
         return {"columns": list(self._columns), "row": dict(self._row)}
 

@@ -120,6 +120,11 @@ class EventFile:
         with naming(self.path, self.num_bytes):
             self._file.flush()
 
+    def sync(self) -> None:
+        """Makes durable what was flushed; from any thread."""
+        with naming(self.path):
+            os.fsync(self._file.fileno())
+
     def close(self) -> None:
         with naming(self.path, self.num_bytes):
             self._file.close()

@@ -112,6 +112,9 @@ class TensorBoard:
     def flush(self) -> None:
         self._file.flush()
 
+    def sync(self) -> None:
+        self._file.sync()
+
     def state_dict(self) -> dict[str, Any]:
         file = self._file
         return {"file": file.path.name, "offset": file.num_bytes, "config_crc": self._config_crc}
