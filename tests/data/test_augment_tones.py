@@ -34,8 +34,8 @@ EXTREMES = torch.stack(
 ).to(torch.uint8)
 images_of_all_kinds = pytest.mark.parametrize(
     "images",
-    [IMAGES, GREY, EXTREMES, IMAGES[:, :, :2, :2]],
-    ids=["color", "grey", "extremes", "tiny"],
+    [IMAGES, GREY, EXTREMES, IMAGES[:, :, :2, :2], IMAGES[:8].repeat(1, 1, 2, 2)],
+    ids=["color", "grey", "extremes", "tiny", "large"],
 )
 
 
