@@ -33,8 +33,14 @@ FORBIDDEN = {
     "loggers": (*HYDRA, *(f"dltrain.{other}" for other in (
         "engine", "callbacks", "build", "commands", "config", "cli", *LEAVES,
     ))),
-    "build": ("dltrain.commands", "dltrain.cli", "dltrain.runs", "dltrain.build_data"),
-    "build_data": (*HYDRA, "dltrain.commands", "dltrain.cli", "dltrain.runs"),
+    "build": (
+        "dltrain.commands", "dltrain.cli", "dltrain.runs",
+        "dltrain.build_data", "dltrain.build_loaders",
+    ),
+    "build_data": (
+        *HYDRA, "dltrain.commands", "dltrain.cli", "dltrain.runs", "dltrain.build_loaders",
+    ),
+    "build_loaders": (*HYDRA, "dltrain.commands", "dltrain.cli", "dltrain.runs"),
     "cli": (*HYDRA, "dltrain.build", "dltrain.engine", *(f"dltrain.{leaf}" for leaf in LEAVES)),
     "__main__": (*HYDRA, "dltrain.build", "dltrain.engine"),
     "__init__": ("dltrain",),
@@ -64,6 +70,7 @@ LAZY = (
     "commands",
     "build",
     "build_data",
+    "build_loaders",
     "__main__",
     "__init__",
 )

@@ -6,7 +6,7 @@ import pytest
 import torch
 import yaml
 
-from dltrain import build, build_data, cli
+from dltrain import build, build_data, build_loaders, cli
 from dltrain.commands.info import first_comment
 from dltrain.config.check import check
 from dltrain.config.compose import compose, config_dir, job_config
@@ -110,7 +110,9 @@ def test_facts_of_the_dataset_reach_data_task_and_model(dataset, model):
         **{key: facts[key] for key in keys}, num_samples=8, num_val=4, num_test=4, split_seed=0
     )
     device = torch.device("cpu")
-    loader = build_data.make_loader(config, build_data.Data(made, made.load()), "train", device)
+    data = build_data.Data(made, made.load())
+    place = build_loaders.placement(config, data, device)
+    loader = build_loaders.make_loader(config, data, "train", device, place)
     batch = next(loader.epoch(0))
     assert batch.inputs.shape == (4, *facts["image_shape"])
     logits = build.make_model(config, device)(batch.inputs)

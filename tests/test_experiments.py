@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from dltrain import build, build_data, cli
+from dltrain import build, build_data, build_loaders, cli
 from dltrain.config.check import check
 from dltrain.config.compose import compose, config_dir, job_config
 from dltrain.config.durations import parse_duration
@@ -207,7 +207,8 @@ def test_two_steps_train_on_data_of_its_shape(name):
     config = composed(f"experiment={name}", *(f"{key}={value}" for key, value in swap.items()))
     data, device = build_data.read_data(config), torch.device("cpu")
     torch.manual_seed(config["seed"])
-    loader = build_data.make_loader(config, data, "train", device)
+    place = build_loaders.placement(config, data, device)
+    loader = build_loaders.make_loader(config, data, "train", device, place)
     plan = build.make_plan(config, len(loader))
     model = build.make_model(config, device)
     before = [parameter.detach().clone() for parameter in model.parameters()]

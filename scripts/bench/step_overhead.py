@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from dltrain import build, build_data, runs
+from dltrain import build, build_data, build_loaders, runs
 from dltrain.config.check import check
 from dltrain.config.compose import compose, job_config
 from dltrain.data.resident import Batch
@@ -104,7 +104,10 @@ def engine(config, data, batches: Batches) -> None:
         saver = Saver(
             run_dir / "checkpoints", keep=2, monitor="accuracy/val", mode="max", config_digest=""
         )
-        loaders = {s: build_data.make_loader(config, data, s, CPU) for s in ("train", "val")}
+        place = build_loaders.placement(config, data, CPU)
+        loaders = {
+            s: build_loaders.make_loader(config, data, s, CPU, place) for s in ("train", "val")
+        }
         trainer = build.make_trainer(
             config,
             loaders,

@@ -1,22 +1,22 @@
-"""cfg -> data: the dataset, read before torch is imported, and its batches on the device."""
+"""cfg -> data: the dataset, read and checked before torch is imported."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dltrain import build
 from dltrain.errors import NO_SPACE, UserError
 
-if TYPE_CHECKING:
-    import torch
-
 
 @dataclass(frozen=True)
 class Data:
-    """A dataset and its splits in host memory: name -> (inputs, targets) as numpy arrays."""
+    """A dataset and its splits: name -> (inputs, targets).
+
+    targets are numpy arrays. So are inputs, in host memory; or they are `Pictures`, still in files.
+    """
 
     dataset: Any
     splits: dict[str, Any]
@@ -99,88 +99,3 @@ def check_loading(train: Any, config: dict[str, Any]) -> None:
 def limited(name: str, split: Any, limit: int, config: dict[str, Any]) -> Any:
     size = config["loader"]["batch_size" if name == "train" else "eval_batch_size"]
     return type(split)(*(column[: limit * size] for column in split))
-
-
-def make_loader(
-    config: dict[str, Any],
-    data: Data,
-    split: str,
-    device: torch.device,
-    place: str = "device",
-    allowed: Sequence[str] = (),
-) -> Any:
-    """The batches of a split on `device`; only those of `train` are shuffled and augmented.
-
-    `place` is what `placement` says of the whole dataset.
-    """
-    training = split == "train"
-    loader, arrays = config["loader"], data.splits[split]
-    if not training and not len(arrays.targets):
-        return NoSamples()
-    augmentations = build.make_all(config, "augmentation", allowed) if training else {}
-    options = {
-        "batch_size": loader["batch_size" if training else "eval_batch_size"],
-        "mean": data.dataset.mean,
-        "std": data.dataset.std,
-        "device": device,
-        "augmentations": tuple(augmentations.values()),
-        "shuffle": training,
-        "seed": config["seed"],
-        "drop_last": training and loader["drop_last"],
-    }
-    try:
-        if place == "stream":
-            return streamed(arrays, split, num_workers=loader["num_workers"], **options)
-        return resident(arrays, storage=place, **options)
-    except ValueError as error:
-        raise UserError(str(error)) from error
-
-
-def streamed(arrays: Any, split: str, **options: Any) -> Any:
-    import torch
-
-    from dltrain.data.streamed import StreamedLoader
-    from dltrain.data.workers import ArraySource
-
-    source = ArraySource(arrays.inputs, split)
-    return StreamedLoader(source, torch.from_numpy(arrays.targets), **options)
-
-
-def resident(arrays: Any, **options: Any) -> Any:
-    import torch
-
-    from dltrain.data.resident import ResidentLoader
-
-    return ResidentLoader(
-        torch.from_numpy(arrays.inputs), torch.from_numpy(arrays.targets), **options
-    )
-
-
-class NoSamples:
-    """The loader of a split without samples: everything was wanted for training."""
-
-    num_samples = 0
-
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[Any]:
-        return iter(())
-
-    def close(self) -> None:
-        """There is nothing to end."""
-
-
-def placement(loader: dict[str, Any], data: Data, device: torch.device) -> Any:
-    """`device`, `host` or `stream`.
-
-    `auto`: as it is needed where workers were asked for, else on the device if half of its free
-    memory is enough, else on the host.
-    """
-    wanted = loader["placement"]
-    if wanted == "auto" and loader["num_workers"]:
-        return "stream"
-    if wanted != "auto" or device.type == "cpu":
-        return "device" if wanted == "auto" else wanted
-    import torch
-
-    needed = sum(column.nbytes for split in data.splits.values() for column in split)
-    free, _ = torch.cuda.mem_get_info(device)
-    return "device" if needed < free / 2 else "host"

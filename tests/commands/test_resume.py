@@ -380,7 +380,7 @@ def test_a_longer_run_that_was_stopped_at_its_start_is_not_taken_for_finished(
         replace_text(path, text, **options)
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dltrain.commands.run.replace_text", full)
+    monkeypatch.setattr("dltrain.commands.provenance.replace_text", full)
     assert dltrain("resume", str(run_dir), "trainer.max_epochs=3").code == 5
     monkeypatch.undo()
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["trainer"]["max_epochs"] == 3

@@ -12,8 +12,8 @@ from dltrain.config.check import check
 from dltrain.config.compose import compose, job_config
 from dltrain.data.randomness import Draws
 from dltrain.data.resident import ResidentLoader
+from dltrain.data.source import ArraySource
 from dltrain.data.streamed import StreamedLoader
-from dltrain.data.workers import ArraySource
 from dltrain.errors import UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "augmentation"

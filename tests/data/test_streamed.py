@@ -13,8 +13,9 @@ import torch
 
 from dltrain.data.augment import Crop, Flip
 from dltrain.data.resident import ResidentLoader
+from dltrain.data.source import ArraySource
 from dltrain.data.streamed import StreamedLoader
-from dltrain.data.workers import ArraySource, Readers
+from dltrain.data.workers import Readers
 from dltrain.errors import WorkerError
 
 N = 53
@@ -206,12 +207,12 @@ def test_a_killed_worker_is_an_error_that_names_it(moment, make):
 class Hostile(ArraySource):
     """A sample that kills whoever reads it, and one that cannot be read."""
 
-    def read(self, index, out):
+    def read(self, index, out, *box):
         if index == 11:
             os.kill(os.getpid(), signal.SIGKILL)
         if index == 40:
             raise ValueError("it is\nno image")
-        super().read(index, out)
+        super().read(index, out, *box)
 
 
 def test_a_sample_that_kills_its_worker_is_named(make):
@@ -231,20 +232,20 @@ def test_a_sample_that_cannot_be_read_is_named(num_workers, make):
 class Large:
     """Samples of 8 MB, so that every worker is at work for a while."""
 
-    dtype, shape = np.dtype(np.uint8), (8 << 20,)
+    dtype, shape, channels_last = np.dtype(np.uint8), (8 << 20,), False
 
-    def read(self, index, out):
+    def read(self, index, out, *box):
         out[...] = index
 
 
 def test_batches_larger_than_any_pipe_come_whole_and_in_order():
-    readers = Readers(Large(), batch_size=3, num_slots=2, num_workers=2)
+    readers = Readers(Large(), batch_size=3, num_ahead=2, num_workers=2)
     try:
-        readers.ask(np.array([1, 2, 3]))
-        readers.ask(np.array([4]))
+        readers.ask(0, np.array([[1], [2], [3]]))
+        readers.ask(0, np.array([[4]]))
         assert not readers.has_room
         assert readers.take()[:, -1].tolist() == [1, 2, 3]
-        readers.ask(np.array([5, 6]))
+        readers.ask(0, np.array([[5], [6]]))
         assert readers.take()[:, 0].tolist() == [4]
         assert readers.take()[:, 1 << 20].tolist() == [5, 6]
     finally:
@@ -254,10 +255,11 @@ def test_batches_larger_than_any_pipe_come_whole_and_in_order():
 ORPHANS = """
 import os, signal
 import numpy as np
-from dltrain.data.workers import ArraySource, Readers
+from dltrain.data.source import ArraySource
+from dltrain.data.workers import Readers
 source = ArraySource(np.zeros((9, 4), np.uint8), "x")
-readers = Readers(source, batch_size=4, num_slots=2, num_workers=3)
-readers.ask(np.arange(4)); readers.take()
+readers = Readers(source, batch_size=4, num_ahead=2, num_workers=3)
+readers.ask(0, np.arange(4)[:, None]); readers.take()
 print(*[worker.pid for worker in readers._workers], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -76,9 +76,9 @@ def logging_to(run_dir: Path) -> Iterator[Callable[[], None]]:
 
 
 def say_what_is_trained(
-    config: dict[str, Any], choices: dict[str, Any], trainer: Any, data: Any
+    config: dict[str, Any], choices: dict[str, Any], trainer: Any, data: Any, place: str
 ) -> None:
-    """Five lines: the data, the model, how, how long, and on what."""
+    """Six lines: the data, the model, how, how long, on what, and where the data lies."""
     dataset, plan = data.dataset, trainer.plan
     sizes = " / ".join(f"{len(split.targets):,} {name}" for name, split in data.splits.items())
     shape = "×".join(map(str, dataset.image_shape))
@@ -103,17 +103,8 @@ def say_what_is_trained(
 
     count = torch.get_num_threads()
     threads = f", {count} thread{'s' * (count > 1)}" if trainer.device.type == "cpu" else ""
-    place = describe_placement(config["loader"], trainer.train_loader.storage)
-    shown = f"; {place}" if trainer.device.type == "cuda" or "read" in place else ""
-    say("on", f"{device_name(trainer.device)}, {trainer.precision}{threads}{shown}")
-
-
-def describe_placement(loader: dict[str, Any], storage: str) -> str:
-    if storage != "stream":
-        return f"the data is held on the {storage} (loader.placement={loader['placement']})"
-    count = loader["num_workers"]
-    workers = f"{count} worker{'s' * (count > 1)}" if count else "this process"
-    return f"the data is read by {workers} as it is needed"
+    say("on", f"{device_name(trainer.device)}, {trainer.precision}{threads}")
+    say("data", place)
 
 
 def say(what: str, text: str) -> None:
@@ -156,23 +147,27 @@ def show(name: str, value: float | None) -> str:
     return f"{value:.2%}" if name.startswith("accuracy") else f"{value:.4g}"
 
 
-def download_progress() -> Callable[[str, int, int], None]:
-    """A line that grows on a terminal; through a pipe one line at every quarter of a file.
+def progress(unit: str = "MiB") -> Callable[[str, int, int], None]:
+    """A line that grows on a terminal; through a pipe one line at every quarter.
 
-    On stdout: stderr is for what went wrong.
+    unit: `MiB`, of which bytes are told, or of what else. On stdout: stderr is for what went wrong.
     """
     on_terminal = sys.stdout.isatty()
     said: dict[str, int] = {}
 
-    def progress(name: str, done: int, total: int) -> None:
+    def show(name: str, done: int, total: int) -> None:
         part = done * (100 if on_terminal else 4) // max(1, total)
         if said.get(name) == part:
             return
         said[name] = part
-        text = f"{name}  {done / 2**20:.1f} of {total / 2**20:.1f} MiB"
+        if unit == "MiB":
+            amounts = f"{done / 2**20:.1f} of {total / 2**20:.1f}"
+        else:
+            amounts = f"{done:,} of {total:,}"
+        text = f"{name}  {amounts} {unit}"
         with contextlib.suppress(OSError, ValueError, AttributeError):
             start, end = ("\r", "\n" * (done >= total)) if on_terminal else ("", "\n")
             sys.stdout.write(f"{start}{text}{end}")
             sys.stdout.flush()
 
-    return progress
+    return show

@@ -36,7 +36,7 @@ def run_job(job: Job, signals: Signals) -> Result:
         if not going_on:
             check_weights_exist(job.config)
         with storage_errors():
-            data = read_data(job.config, job.allowed, console.download_progress())
+            data = read_data(job.config, job.allowed, console.progress())
         threads = job.config["trainer"]["threads"]
         if going_on and threads == "auto":  # with other threads, sums have other roundings
             threads = runs.read_if_whole(claim.path / runs.RECORD).get("threads", threads)
@@ -54,7 +54,7 @@ def run_job(job: Job, signals: Signals) -> Result:
                 with suppress(Exception):  # some of it has not been opened yet
                     run.close("failed")
                 raise
-            console.say_what_is_trained(job.config, job.choices, run.trainer, data)
+            console.say_what_is_trained(job.config, job.choices, run.trainer, data, run.place.why)
             open_log()
             with recorded_failures(run):
                 run.show_first_batch()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import platform
 import shlex
@@ -11,10 +12,22 @@ import subprocess
 import sys
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-EXACT = ("dltrain", "torch", "torchvision", "numpy")  # their arithmetic, and our order of it
-PACKAGES = ("dltrain", "torch", "torchvision", "numpy", "hydra-core", "omegaconf", "safetensors")
+import yaml
+
+from dltrain import runs
+from dltrain.durable import replace_text
+
+if TYPE_CHECKING:
+    from dltrain.commands.run import Job
+    from dltrain.engine.trainer import Trainer
+
+log = logging.getLogger("dltrain")
+# Their arithmetic, our order of it, and their pixels
+EXACT = ("dltrain", "torch", "torchvision", "numpy", "pillow", "simplejpeg")
+PACKAGES = (*EXACT, "hydra-core", "omegaconf", "safetensors")
 
 
 def record(config: dict[str, Any], choices: dict[str, Any], precision: str) -> dict[str, Any]:
@@ -40,10 +53,10 @@ def record(config: dict[str, Any], choices: dict[str, Any], precision: str) -> d
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """What of two records keeps a run that goes on from being bit for bit the same."""
     before, after = old.get("versions"), new["versions"]
-    pairs = [(name, before.get(name), after[name]) for name in EXACT] if before else []
+    pairs = [(name, before.get(name), after.get(name)) for name in EXACT] if before else []
     pairs += [("device", kind_of(old.get("device")), kind_of(new["device"]))]
     pairs += [(name, old.get(name), new[name]) for name in ("threads", "precision")]
-    return [f"{name} {old} -> {new}" for name, old, new in pairs if old not in (None, new)]
+    return [f"{name} {old} -> {new}" for name, old, new in pairs if new and old not in (None, new)]
 
 
 def kind_of(device: Any) -> str | None:
@@ -113,3 +126,26 @@ def run_git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
 
 def config_digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+def write(run_dir: Path, job: Job, trainer: Trainer) -> None:
+    """Leaves config.yaml, Hydra's own files and the record of what made the run, or went on."""
+    from dltrain.engine.device import device_name
+
+    text = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
+    replace_text(run_dir / runs.CONFIG, text)  # first: with it a directory can be resumed
+    hydra_dir = run_dir / runs.HYDRA
+    for name, text in job.hydra_files.items():
+        hydra_dir.mkdir(exist_ok=True)
+        replace_text(hydra_dir / name, text, sync=False)
+    new = record(job.config, job.choices, trainer.precision)
+    new["device"] = device_name(trainer.device)
+    first = runs.read_if_whole(run_dir / runs.RECORD)
+    if first:  # what made the run stays; beside it, what went on with it
+        again = first.get("resumed", [])
+        changed = differences(again[-1] if again else first, new)
+        if changed and trainer.step:
+            log.warning("not bit for bit from here: %s", ", ".join(changed))
+        again = [*again, new]
+        new = first | {"resumed": again} | {k: new[k] for k in ("threads", "choices")}
+    runs.write_json(run_dir / runs.RECORD, new)

@@ -13,12 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dltrain import runs
+from dltrain.commands.checked import checked
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
 from dltrain.config import compose as composing
-from dltrain.config.check import check
 from dltrain.config.messages import shorten, type_error
 from dltrain.config.near import did_you_mean
 from dltrain.config.schema import TrainConfig
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     apply_overrides(cfg, overrides, choices)
     job = Job(
         run_dir=run_dir,
-        config=check(cfg, allowed=allowed),
+        config=checked(cfg, allowed=allowed),
         choices=choices,
         hydra_files={},
         named_by_us=False,

@@ -6,17 +6,17 @@ import logging
 import shlex
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dltrain import build, runs
-from dltrain.build_data import Data, make_loader, placement
+from dltrain.build_data import Data
+from dltrain.build_loaders import make_loader, placement
 from dltrain.commands import console, provenance
 from dltrain.commands.budget import refuse_a_spent_budget
 from dltrain.commands.signals import Signals
-from dltrain.durable import replace_text, sync_folder, temporary_name
+from dltrain.durable import sync_folder, temporary_name
 from dltrain.errors import CheckpointError
 
 log = logging.getLogger("dltrain")
@@ -68,11 +68,12 @@ class Run:
             sync_logs=self.sync_logs,
         )
         device = choose_device(job.config["trainer"]["device"])
-        self.place = placement(job.config["loader"], data, device)  # before any of it is taken
-        self.loaders = loaders = {
-            split: make_loader(job.config, data, split, device, self.place, job.allowed)
-            for split in ("train", "val")
-        }
+        self.place = placement(job.config, data, device)
+        self.make_loader = partial(
+            make_loader, job.config, data, device=device, place=self.place, allowed=job.allowed,
+            progress=console.progress("images decoded"),
+        )  # fmt: skip
+        self.loaders = loaders = {s: self.make_loader(split=s) for s in ("train", "val")}
         # A run that goes on has its weights: those that it began with may be gone
         going_on = bool(list(self.saver.folder.glob("step-*")))
         config = job.config | {"init_from": None} if going_on else job.config
@@ -148,27 +149,9 @@ class Run:
             ) from error
 
     def write_record(self) -> None:
-        from dltrain.engine.device import device_name
-
         if self.goes_on:  # a larger budget beside `completed` would be taken for a finished run
             self.save_summary("running")
-        text = yaml.safe_dump(self.config, sort_keys=False, allow_unicode=True)
-        replace_text(self.dir / runs.CONFIG, text)  # first: with it a directory can be resumed
-        hydra_dir = self.dir / runs.HYDRA
-        for name, text in self.job.hydra_files.items():
-            hydra_dir.mkdir(exist_ok=True)
-            replace_text(hydra_dir / name, text, sync=False)
-        record = provenance.record(self.config, self.job.choices, self.trainer.precision)
-        record["device"] = device_name(self.trainer.device)
-        first = runs.read_if_whole(self.dir / runs.RECORD)
-        if first:  # what made the run stays; beside it, what went on with it
-            again = first.get("resumed", [])
-            changed = provenance.differences(again[-1] if again else first, record)
-            if changed and self.trainer.step:
-                log.warning("not bit for bit from here: %s", ", ".join(changed))
-            again = [*again, record]
-            record = first | {"resumed": again} | {k: record[k] for k in ("threads", "choices")}
-        runs.write_json(self.dir / runs.RECORD, record)
+        provenance.write(self.dir, self.job, self.trainer)
         self.save_summary("running")
 
     def after_row(self, trainer: Any, row: dict[str, Any]) -> None:
@@ -225,8 +208,7 @@ class Run:
             trainer.model.load_state_dict(best.model)
             trainer.load_callbacks(best.state)
             self.tested = f"the best weights, of step {best.step:,}"
-        loader = make_loader(self.config, self.data, "test", trainer.device, self.place)
-        self.loaders["test"] = loader
+        loader = self.loaders["test"] = self.make_loader(split="test")
         try:
             metrics = evaluate(
                 trainer.eval_model,

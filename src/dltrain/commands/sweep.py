@@ -14,12 +14,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from dltrain.claim import Claim
+from dltrain.commands.checked import checked
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS, Signals
 from dltrain.config import compose as composing
-from dltrain.config.check import check
 from dltrain.errors import DltrainError, UserError
 
 MAX_CHECKED = 64  # jobs of a sweep, at 0.1 s each
@@ -40,7 +40,7 @@ def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dic
     directory = resolve_dir(cfg, "hydra.sweep.dir")
     refuse_empty(overrides, parsed, config, basic="BasicSweeper" in cfg.hydra.sweeper._target_)
     for job in sample_jobs(overrides, parsed):
-        check(composing.job_config(composing.compose(job, **config)), allowed=allowed)
+        checked(composing.job_config(composing.compose(job, **config)), allowed=allowed)
     with Claim(directory):  # it can be made, and written to
         pass
     failed: list[str] = []
@@ -150,7 +150,7 @@ def job_of_sweep(cfg: DictConfig, run_dir: Path, allowed: list[str]) -> Job:
     assert isinstance(full, DictConfig)
     return Job(
         run_dir=run_dir,
-        config=check(cfg, allowed=allowed),
+        config=checked(cfg, allowed=allowed),
         choices=choices_of(full),
         hydra_files=hydra_files(full),
         named_by_us=False,

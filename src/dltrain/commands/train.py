@@ -9,13 +9,13 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
+from dltrain.commands.checked import checked
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep import sweep
 from dltrain.config import compose as composing
-from dltrain.config.check import check
 from dltrain.errors import UserError
 
 
@@ -120,7 +120,7 @@ def refuse(message: str) -> None:
 
 def single_job(cfg: DictConfig, overrides: list[str], allowed: list[str]) -> Job:
     """The job of a composed config with its `hydra` node, checked; nothing is written yet."""
-    config = check(composing.job_config(cfg), allowed=allowed)
+    config = checked(composing.job_config(cfg), allowed=allowed)
     run_dir = resolve_dir(cfg, "hydra.run.dir")
     explicit = any(text.startswith("hydra.run.dir=") for text in overrides)
     return Job(

@@ -56,6 +56,11 @@ def threads(value: Any) -> str | None:
     return None if value == "auto" or number else "it must be auto or a number from 1 to 1024"
 
 
+def workers(value: Any) -> str | None:
+    number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1024
+    return None if value == "auto" or number else "it must be auto or a number from 0 to 1024"
+
+
 def truth(value: Any) -> str | None:
     """OmegaConf's own `bool` would take 2 and `on` as well."""
     return None if isinstance(value, bool) else "it must be true or false"
@@ -88,7 +93,7 @@ def key(rule: Rule) -> Any:
 class LoaderConfig:
     batch_size: int = key(at_least(1, 1e9))
     eval_batch_size: int = key(at_least(1, 1e9))
-    num_workers: int = key(at_least(0, 1024))
+    num_workers: Any = key(workers)
     placement: str = key(one_of("auto", "device", "host", "stream"))
     drop_last: Any = key(truth)
     limit_batches: int | None = key(at_least(1, 1e9))
@@ -168,7 +173,7 @@ def each(rule: Rule) -> Rule:
 
 
 # Of keys whose type is open, so that nobody else has refused null
-JUDGE_NULL = (threads, truth)
+JUDGE_NULL = (threads, truth, workers)
 
 # Keys of open groups that mean the same whatever the `_target_` is. Checked where they are present.
 OPEN_RULES: dict[str, Rule] = {

@@ -25,6 +25,35 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+class Lane:
+    """The way of batches to a device, beside what it computes.
+
+    On a GPU they are copied from pinned memory by a stream of their own, one batch ahead: the copy
+    of the next one takes place while the model works on this one. On a CPU there is no way to go.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self.num_ahead = 0 if self._stream is None else 1
+
+    def send(self, *columns: Tensor) -> tuple[Tensor, ...]:
+        """Columns in host memory, on their way; they must not be written to any more."""
+        if self._stream is None:
+            return tuple(column.to(self._device) for column in columns)
+        with torch.cuda.stream(self._stream):
+            return tuple(send(column, self._device) for column in columns)
+
+    def receive(self, columns: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The columns, once what is computed from now on may use them."""
+        if self._stream is not None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_stream(self._stream)
+            for column in columns:  # the allocator must not give their memory away too early
+                column.record_stream(current)
+        return columns
+
+
 def check_samples(
     shape: tuple[int, ...], dtype: torch.dtype, targets: Tensor, *, augmented: bool
 ) -> None:

@@ -29,7 +29,7 @@ def check_pair(name: str, value: Sequence[float], low: float, high: float) -> No
 
 def draw_sizes(
     random: Draws,
-    area: int,
+    area: int | Tensor,
     scale: Sequence[float],
     ratio: Sequence[float],
     *,

@@ -23,5 +23,15 @@ def memory_limit() -> int:
     return limit
 
 
+def available_memory() -> int:
+    """Bytes that can be had now, as far as the kernel can tell; all there are, where it cannot."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            numbers = dict(line.split(":") for line in file)
+        return min(memory_limit(), 1024 * int(numbers["MemAvailable"].split()[0]))
+    except (OSError, ValueError, KeyError):
+        return memory_limit()
+
+
 def _size(num_bytes: int) -> str:
     return f"{num_bytes / 2**30:,.1f} GiB"

@@ -163,15 +163,18 @@ class _Inputs:
 
 
 class _Rows:
-    """Samples that nothing moves: one contiguous row each."""
+    """Samples that nothing moves: one contiguous row each, in the order of its values in memory."""
 
     def __init__(self, samples: Tensor) -> None:
-        self._sample_shape = samples.shape[1:]
-        self._rows = samples.reshape(len(samples), -1)
+        self._channels_last = samples.dim() == 4 and not samples.is_contiguous()
+        stored = samples.permute(0, 2, 3, 1) if self._channels_last else samples
+        self._stored_shape = stored.shape[1:]
+        self._rows = stored.reshape(len(stored), -1)
 
     def read(self, index: Tensor, moves: Sequence[tuple[Movement, Tensor]]) -> Tensor:
         assert not moves
-        return self._rows.index_select(0, index).view(len(index), *self._sample_shape)
+        stored = self._rows.index_select(0, index).view(len(index), *self._stored_shape)
+        return stored.permute(0, 3, 1, 2) if self._channels_last else stored
 
 
 def _keep_freed_chunks() -> None:

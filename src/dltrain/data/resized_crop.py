@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -11,6 +11,17 @@ from dltrain.data.boxes import check_pair, draw_place, draw_sizes
 from dltrain.data.chunks import in_chunks, to_bytes
 from dltrain.data.planes import like, to_planes
 from dltrain.data.randomness import Draws
+
+
+@runtime_checkable
+class Framing(Protocol):
+    """An augmentation that begins with a part of the image: a reader need make no more of it."""
+
+    def frame(self, random: Draws, heights: Tensor, widths: Tensor) -> Tensor:
+        """Top, left, height and width of the parts, int64 [n, 4], of images of these sizes [n]."""
+
+    def check_size(self, image_shape: tuple[int, ...]) -> None:
+        """Raises ValueError unless the parts are brought to the size of image_shape [C, H, W]."""
 
 
 class RandomResizedCrop:
@@ -38,28 +49,36 @@ class RandomResizedCrop:
 
     def draw(self, random: Draws, image_shape: tuple[int, ...]) -> Tensor:
         """int64 [n, 4]: top, left, height and width of the parts."""
-        height, width = image_shape[1:]
+        one = torch.ones_like(random.bits(0))
+        return self.frame(random, image_shape[1] * one, image_shape[2] * one)
+
+    def frame(self, random: Draws, heights: Tensor, widths: Tensor) -> Tensor:
+        heights, widths = heights.long(), widths.long()
         wide, tall, found = draw_sizes(
             random,
-            height * width,
+            heights * widths,
             self.scale,
             self.ratio,
             first_draw=2,
-            fits=lambda wide, tall: (wide > 0) & (wide <= width) & (tall > 0) & (tall <= height),
+            fits=lambda wide, tall: (wide > 0) & (wide <= widths) & (tall > 0) & (tall <= heights),
         )
-        top, left = draw_place(random, 0, height - tall), draw_place(random, 1, width - wide)
+        top, left = draw_place(random, 0, heights - tall), draw_place(random, 1, widths - wide)
         boxes = torch.stack([top, left, tall, wide], dim=1)
-        centre = torch.tensor(self._central(height, width), device=boxes.device)
-        return torch.where(found[:, None], boxes, centre)
+        return torch.where(found[:, None], boxes, self._central(heights, widths))
 
-    def _central(self, height: int, width: int) -> list[int]:
+    def _central(self, heights: Tensor, widths: Tensor) -> Tensor:
         """Where ten tries found nothing: the largest part in the middle that has a fair ratio."""
-        tall, wide = height, width
-        if width / height < self.ratio[0]:
-            tall = round(width / self.ratio[0])
-        elif width / height > self.ratio[1]:
-            wide = round(height * self.ratio[1])
-        return [(height - tall) // 2, (width - wide) // 2, tall, wide]
+        ratios, (low, high) = widths.double() / heights.double(), self.ratio
+        tall = torch.where(ratios < low, (widths.double() / low).round().long(), heights)
+        wide = torch.where(ratios > high, (heights.double() * high).round().long(), widths)
+        return torch.stack([(heights - tall) // 2, (widths - wide) // 2, tall, wide], dim=1)
+
+    def check_size(self, image_shape: tuple[int, ...]) -> None:
+        if self.size not in (None, tuple(image_shape[1:])):
+            raise ValueError(
+                f"size is {list(self.size or ())}, but this dataset gives images of "
+                f"{list(image_shape[1:])}; choose size=null, and the size by dataset.size"
+            )
 
     def __call__(self, inputs: Tensor, draws: Tensor) -> Tensor:
         old_height, old_width = inputs.shape[2:]

@@ -5,20 +5,33 @@ the same values: the workers only read. Augmentation and normalisation happen he
 so that neither the number of workers nor their timing can show in a result.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dltrain.data.augment import Augmentation, leading_movements, move_images
-from dltrain.data.batch import Batch, check_samples, send
+from dltrain.data.batch import Batch, Lane, check_samples, send
 from dltrain.data.normalise import Normalise
 from dltrain.data.order import Order
 from dltrain.data.randomness import Draws
-from dltrain.data.workers import Readers, Source
+from dltrain.data.resized_crop import Framing
+from dltrain.data.source import Source
+from dltrain.data.workers import Readers
 
 NUM_AHEAD = 3  # batches that are being read while one is trained on
+
+
+@dataclass(frozen=True)
+class _Epoch:
+    """What is drawn for an epoch, a row for each of this rank's samples, batch by batch."""
+
+    index: tuple[Tensor, ...]  # int64 [B] on the host
+    samples: tuple[Tensor, ...]  # int64 [B, 1 + k] on the host: what the readers are asked for
+    draws: list[tuple[Tensor, ...]]  # [B, ...] on the device, for each part that works there
 
 
 class StreamedLoader:
@@ -53,10 +66,9 @@ class StreamedLoader:
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self._shape = tuple(source.shape)
+        self._shape, self._channels_last = tuple(source.shape), source.channels_last
         dtype = torch.from_numpy(np.empty(0, source.dtype)).dtype
-        self._parts = tuple(augmentations)
-        check_samples((len(source), *self._shape), dtype, targets, augmented=bool(self._parts))
+        check_samples((len(source), *self._shape), dtype, targets, augmented=bool(augmentations))
         self._order = Order(
             len(source),
             batch_size=batch_size,
@@ -67,24 +79,24 @@ class StreamedLoader:
             world_size=world_size,
         )
         self.batch_size, self.num_samples = batch_size, self._order.num_samples
-        self.num_workers = num_workers
-        self.device = torch.device(device)
-        self._seed, self._targets = seed, targets
-        self._asking: object = None  # the epoch whose batches are being read ahead
-        self._moves = leading_movements(self._parts)
+        self.num_workers, self.device = num_workers, torch.device(device)
+        self._seed, self._shuffle, self._targets = seed, shuffle, targets
+        self._sizes = getattr(source, "sizes", None)
+        self._parts = dict(enumerate(augmentations))
+        self._framing = self._take_framing()
+        self._moves = leading_movements(list(self._parts.values()))
+        unit = 255.0 if dtype == torch.uint8 else 1.0
         self._normalise = Normalise(
-            mean,
-            std,
-            sample_shape=self._shape,
-            unit=255.0 if dtype == torch.uint8 else 1.0,
-            device=self.device,
+            mean, std, sample_shape=self._shape, unit=unit, device=self.device
         )
         self._readers = Readers(
             source,
             batch_size=max([1, *self._order.sizes]),  # a high rank may have none
-            num_slots=1 + NUM_AHEAD,
+            num_ahead=NUM_AHEAD,
             num_workers=num_workers,
         )
+        self._epochs: dict[int, _Epoch] = {}
+        self._lane = Lane(self.device)
 
     def __len__(self) -> int:
         """Steps of an epoch, the same on every rank."""
@@ -93,45 +105,86 @@ class StreamedLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on, to the bit as if it had begun at 0."""
         assert 0 <= start <= len(self), (start, len(self))
-        order = self._order.epoch(epoch)
-        draws = self._draw(epoch, order)
-        indices = order.split(self._order.sizes)[start:]
-        first, me = sum(self._order.sizes[:start]), object()
-        to_ask: Iterator[Tensor] = iter(())
-        for number, index in enumerate(indices):
-            if self._asking is not me:  # it begins, or another epoch was begun meanwhile
-                self._readers.forget()
-                self._asking, to_ask = me, iter(indices[number:])
-                self._ask(to_ask)
-            rows = slice(first, first + len(index))
-            samples = torch.from_numpy(self._readers.take())
-            inputs = self._transform(samples, [draw[rows] for draw in draws])
-            self._ask(to_ask)  # what was read has been copied: its place is free
-            first += len(index)
-            targets = send(self._targets.index_select(0, index), self.device)
-            yield Batch(inputs, targets, send(index, self.device))
+        under_way: deque[tuple[int, tuple[Tensor, ...]]] = deque()  # to the device
+        for number in range(start, len(self)):
+            under_way.append((number, self._lane.send(*self._read(epoch, number))))
+            if len(under_way) > self._lane.num_ahead:
+                yield self._batch(epoch, *under_way.popleft())
+        for number, columns in under_way:
+            yield self._batch(epoch, number, columns)
 
-    def _ask(self, indices: Iterator[Tensor]) -> None:
-        while self._readers.has_room and (index := next(indices, None)) is not None:
-            self._readers.ask(index.numpy())
+    def _read(self, epoch: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples, targets and index on the host; more are asked for. Good until the next call."""
+        asked = self._readers.asked
+        if not asked or asked[0][0] != (epoch, number):  # it begins, or begins anew
+            self._readers.forget()
+            self._ask((epoch, number))
+        last, _ = asked[-1]
+        samples = torch.from_numpy(self._readers.take())
+        self._ask(self._next(last))
+        index = self._drawn(epoch).index[number]
+        return samples, self._targets.index_select(0, index), index
+
+    def _ask(self, position: tuple[int, int] | None) -> None:
+        """Has batches read from position (epoch, number) on, as many as there is room for."""
+        while position is not None and self._readers.has_room:
+            epoch, number = position
+            self._readers.ask(position, self._drawn(epoch).samples[number].numpy())
+            position = self._next(position)
+
+    def _next(self, position: tuple[int, int]) -> tuple[int, int] | None:
+        """What is wanted after a batch; in training the next epoch follows without a pause."""
+        epoch, number = position
+        if number + 1 < len(self):
+            return epoch, number + 1
+        return (epoch + 1, 0) if self._shuffle else None
+
+    def _batch(self, epoch: int, number: int, columns: tuple[Tensor, ...]) -> Batch:
+        samples, targets, index = self._lane.receive(columns)
+        draws = [draw[number] for draw in self._drawn(epoch).draws]
+        return Batch(self._transform(samples, draws), targets, index)
 
     def close(self) -> None:
         """Ends the workers; another epoch would start them again."""
         self._readers.close()
 
-    def _draw(self, epoch: int, order: Tensor) -> list[Tensor]:
-        """All random numbers of an epoch, on the device: one row a sample of `order`."""
-        order = send(order, self.device)
-        return [
-            part.draw(Draws(self._seed, epoch, number, order), self._shape)
-            for number, part in enumerate(self._parts)
+    def _take_framing(self) -> Framing | None:
+        """The part that chooses what is read of images of several sizes, out of the others."""
+        if self._sizes is None or not isinstance(part := self._parts.get(0), Framing):
+            return None
+        del self._parts[0]
+        part.check_size(self._shape)
+        return part
+
+    def _drawn(self, epoch: int) -> _Epoch:
+        """All random numbers of an epoch, at once: by the batch they would cost more."""
+        if epoch not in self._epochs:
+            for old in [number for number in self._epochs if number not in (epoch - 1, epoch + 1)]:
+                del self._epochs[old]
+            self._epochs[epoch] = self._draw(epoch)
+        return self._epochs[epoch]
+
+    def _draw(self, epoch: int) -> _Epoch:
+        order, sizes = self._order.epoch(epoch), self._order.sizes
+        samples = order[:, None]
+        if self._framing is not None:
+            of_order = torch.from_numpy(self._sizes).index_select(0, order)
+            boxes = self._framing.frame(Draws(self._seed, epoch, 0, order), *of_order.unbind(1))
+            samples = torch.cat([samples, boxes], dim=1)
+        on_device = send(order, self.device)
+        draws = [
+            part.draw(Draws(self._seed, epoch, number, on_device), self._shape).split(sizes)
+            for number, part in self._parts.items()
         ]
+        return _Epoch(order.split(sizes), samples.split(sizes), draws)
 
     def _transform(self, samples: Tensor, draws: Sequence[Tensor]) -> Tensor:
-        """Augmented and normalised on the device; a copy, whatever happens to `samples` later."""
-        samples, num_moves = send(samples, self.device), len(self._moves)
-        if self._moves:
+        """Augmented and normalised, on the device."""
+        num_moves, parts = len(self._moves), list(self._parts.values())
+        if num_moves == 1 and self._channels_last:  # faster than a gather of pixels, and the same
+            num_moves = 0
+        if num_moves:
             samples = move_images(samples, list(zip(self._moves, draws[:num_moves], strict=True)))
-        for part, draw in zip(self._parts[num_moves:], draws[num_moves:], strict=True):
+        for part, draw in zip(parts[num_moves:], draws[num_moves:], strict=True):
             samples = part(samples, draw)
         return self._normalise(samples)

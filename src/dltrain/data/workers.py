@@ -1,15 +1,13 @@
 """Processes that read samples into memory shared with this one, in the order asked for.
 
-A worker is a fork: it has the dataset without a copy, imports nothing, and computes with numpy
-alone. Its part of a batch goes into a slot of an anonymous shared mapping, so that nothing is
-pickled and no descriptor is passed. It ignores the signals that stop a run, which its parent
+A worker is a fork: it has the dataset without a copy, imports nothing, and computes in one thread.
+Its part of a batch goes into a slot of an anonymous shared mapping, so that nothing is pickled and
+no descriptor is passed. It ignores the signals that stop a run, which its parent
 answers, and is killed by the kernel when its parent is gone.
 """
 
 import ctypes
 import gc
-import math
-import mmap
 import os
 import signal
 import sys
@@ -19,10 +17,13 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection, Pipe
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
+from dltrain.data.shared import shared, slots
+from dltrain.data.source import Source
 from dltrain.errors import WorkerError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
@@ -31,42 +32,6 @@ _LIBC = ctypes.CDLL(None)  # found before there are forks, in which a loader's l
 _IDLE = -1
 TIMEOUT_SEC = 600  # for a share of one batch: a file server may be slow, but not for ever
 MAX_MESSAGE = 2000  # characters
-
-
-class Source(Protocol):
-    """Samples that are read one at a time."""
-
-    dtype: np.dtype
-    shape: tuple[int, ...]
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int, out: np.ndarray) -> None:
-        """Writes sample `index` into `out`, of `dtype` and `shape`. May raise anything.
-
-        It may run in a fork: it opens the files that it needs (those of the parent are closed
-        there), takes no lock, and draws no random numbers (forks would draw the same).
-        """
-
-    def describe(self, index: int) -> str:
-        """What the user knows the sample by: its number, its file."""
-
-
-class ArraySource:
-    """The rows of an array [N, ...]."""
-
-    def __init__(self, inputs: np.ndarray, name: str) -> None:
-        self.inputs, self.name = inputs, name
-        self.dtype, self.shape = inputs.dtype, tuple(inputs.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def read(self, index: int, out: np.ndarray) -> None:
-        out[...] = self.inputs[index]
-
-    def describe(self, index: int) -> str:
-        return f"sample {index} of {self.name}"
 
 
 class Worker(NamedTuple):
@@ -79,48 +44,54 @@ class Worker(NamedTuple):
 class Readers:
     """Reads batches of `source` into slots, in `num_workers` processes or, with 0, in this one.
 
-    At most `num_slots` batches of at most `batch_size` samples are under way. Batches come back in
+    At most `num_ahead` batches of at most `batch_size` samples are under way. Batches come back in
     the order in which they were asked for; every worker reads its share of each.
     """
 
     def __init__(
-        self, source: Source, *, batch_size: int, num_slots: int, num_workers: int
+        self, source: Source, *, batch_size: int, num_ahead: int, num_workers: int
     ) -> None:
         self._workers: list[Worker] = []
         self._owner = os.getpid()
         self._source, self._num_workers = source, num_workers
-        self._slots = _shared((num_slots, batch_size, *source.shape), source.dtype)
+        self._slots = slots((1 + num_ahead, batch_size, *source.shape), source)
         # What each worker is reading, for the message if it dies of it
-        self._reading = _shared((max(1, num_workers),), np.dtype(np.int64))
-        self._asked: deque[tuple[int, np.ndarray]] = deque()  # (slot, index)
+        self._reading = shared((max(1, num_workers),), np.dtype(np.int64))
+        self._slot_of: deque[int] = deque()
+        #: the batches under way, by the names that they were given, and their samples
+        self.asked: deque[tuple[Any, np.ndarray]] = deque()
         self._next_slot = 0
 
     @property
     def has_room(self) -> bool:
-        return len(self._asked) < len(self._slots)
+        return len(self.asked) < len(self._slots) - 1  # one is in use: that taken last
 
-    def ask(self, index: np.ndarray) -> None:
-        """Has the samples of index, int64 [n], read; there must be room."""
+    def ask(self, name: Any, samples: np.ndarray) -> None:
+        """Has samples read, int64 [n, 1 + k]: each its index, and k numbers for `Source.read`.
+
+        There must be room.
+        """
         assert self.has_room
         if len(self._workers) < self._num_workers:
             self._start()
         slot = self._next_slot
         self._next_slot = (slot + 1) % len(self._slots)
-        self._asked.append((slot, index))
+        self._slot_of.append(slot)
+        self.asked.append((name, samples))
         for number, worker in enumerate(self._workers):
-            begin, end = _share(len(index), number, self._num_workers)
-            head = np.array([slot, begin], dtype=np.int64)
+            begin, end = _share(len(samples), number, self._num_workers)
+            head = np.array([slot, begin, samples.shape[1]], dtype=np.int64)
             with suppress(BrokenPipeError, ConnectionResetError):  # `take` says who has died
-                worker.pipe.send_bytes(np.concatenate([head, index[begin:end]]).tobytes())
+                worker.pipe.send_bytes(np.append(head, samples[begin:end]).tobytes())
 
     def take(self) -> np.ndarray:
-        """The batch that was asked for first, [n, *shape]: good until the next `ask`.
+        """The batch that was asked for first, [n, *shape]: good until the next `take`.
 
         Raises WorkerError, which names the sample, where it cannot be read or a worker has died.
         """
-        slot, index = self._asked.popleft()
+        slot, (_, samples) = self._slot_of.popleft(), self.asked.popleft()
         if not self._num_workers:
-            _read(self._source, index, self._slots[slot], self._reading)
+            _read(self._source, samples, self._slots[slot], self._reading)
         for number, worker in enumerate(list(self._workers)):
             try:
                 answered = worker.pipe.poll(TIMEOUT_SEC)
@@ -130,20 +101,20 @@ class Readers:
             if problem:
                 self.close()
                 raise WorkerError(problem)
-        return self._slots[slot, : len(index)]
+        return self._slots[slot, : len(samples)]
 
     def forget(self) -> None:
         """Lets go of what was asked for and not taken, once it has been read."""
-        while self._asked:
-            if self._num_workers:
-                self.take()
-            else:
-                self._asked.popleft()
+        while self._workers and self.asked:
+            self.take()
+        self._slot_of.clear()
+        self.asked.clear()
 
     def close(self) -> None:
         """Ends the workers. What was asked for is gone; asking again starts new ones."""
         workers, self._workers = self._workers, []
-        self._asked.clear()
+        self._slot_of.clear()
+        self.asked.clear()
         for worker in workers:
             worker.pipe.close()
             with suppress(ProcessLookupError):
@@ -197,15 +168,6 @@ class Readers:
         return f"data worker {number + 1} of {self._num_workers} (pid {worker.pid}) {what}"
 
 
-def _shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Zeros that forks share. Raises MemoryError."""
-    num_bytes = math.prod(shape) * dtype.itemsize
-    try:
-        return np.frombuffer(mmap.mmap(-1, num_bytes), dtype).reshape(shape)
-    except (OSError, OverflowError) as error:
-        raise MemoryError(f"{num_bytes:,} bytes for batches: {error}") from error
-
-
 def _work(
     source: Source, slots: np.ndarray, reading: np.ndarray, pipe: Connection, parent: int | None
 ) -> None:
@@ -222,11 +184,12 @@ def _work(
         if parent is not None:
             _die_with(parent)
         _close_all_but(pipe.fileno())
+        torch.set_num_threads(1)  # OpenMP's other threads are not in a fork: it would wait for them
         while True:
-            slot, begin, *rest = np.frombuffer(pipe.recv_bytes(), dtype=np.int64)
+            (slot, begin, width), rows = np.split(np.frombuffer(pipe.recv_bytes(), np.int64), [3])
             out = slots[slot, begin:]
             try:
-                _read(source, np.array(rest, dtype=np.int64), out, reading)
+                _read(source, rows.reshape(-1, width), out, reading)
                 problem = ""
             except WorkerError as error:
                 problem = str(error)
@@ -238,11 +201,11 @@ def _work(
         os._exit(code)
 
 
-def _read(source: Source, index: np.ndarray, out: np.ndarray, reading: np.ndarray) -> None:
-    for place, sample in enumerate(index.tolist()):
+def _read(source: Source, samples: np.ndarray, out: np.ndarray, reading: np.ndarray) -> None:
+    for place, (sample, *box) in enumerate(samples.tolist()):
         reading[0] = sample
         try:
-            source.read(sample, out[place])
+            source.read(sample, out[place], *box)
         except Exception as error:
             reason = " ".join(str(error).split())
             if not isinstance(error, ValueError | OSError):  # str of a KeyError is but a key

@@ -1,0 +1,53 @@
+"""A composed config -> plain data that has been checked, with what only the data can tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from dltrain import build
+from dltrain.config.check import ROOMS, check
+from dltrain.config.messages import explain_resolution_error
+from dltrain.config.signatures import TargetError
+from dltrain.config.targets import check_target
+from dltrain.errors import UserError
+
+AUTO = "auto"
+
+
+def checked(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
+    """`check(cfg)`, after facts of the dataset that are `auto` were read from the data.
+
+    Raises UserError.
+    """
+    read_facts(cfg, allowed)
+    return check(cfg, allowed=allowed)
+
+
+def read_facts(cfg: DictConfig, allowed: Sequence[str]) -> None:
+    """Replaces `dataset.num_classes=auto`: everything that depends on it is then resolved."""
+    if OmegaConf.select(cfg, "dataset.num_classes", throw_on_missing=False) != AUTO:
+        return
+    try:
+        node: Any = OmegaConf.to_container(cfg.dataset, resolve=True, throw_on_missing=True)
+    except (OmegaConfBaseException, RecursionError) as error:
+        raise UserError(explain_resolution_error(error, cfg)) from error
+    target = node.pop("_target_", None)
+    try:
+        check_target(str(target), allowed, rooms=ROOMS["dataset"])
+    except TargetError as error:
+        raise UserError(f"dataset._target_: {error}") from error
+    dataset = build.locate(str(target), "dataset")
+    if not hasattr(dataset, "read_facts"):
+        raise UserError(
+            f"dataset.num_classes is auto, but {target} does not find it out; give the number"
+        )
+    try:
+        facts = dataset.read_facts(**node)
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(str(error)) from error
+    with open_dict(cfg.dataset):
+        cfg.dataset.update(facts)
