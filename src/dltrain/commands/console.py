@@ -147,10 +147,11 @@ def show(name: str, value: float | None) -> str:
     return f"{value:.2%}" if name.startswith("accuracy") else f"{value:.4g}"
 
 
-def progress(unit: str = "MiB") -> Callable[[str, int, int], None]:
+def progress() -> Callable[[str, int, int], None]:
     """A line that grows on a terminal; through a pipe one line at every quarter.
 
-    unit: `MiB`, of which bytes are told, or of what else. On stdout: stderr is for what went wrong.
+    What ends in `images` is counted; all else is measured in bytes.
+    On stdout: stderr is for what went wrong.
     """
     on_terminal = sys.stdout.isatty()
     said: dict[str, int] = {}
@@ -160,11 +161,9 @@ def progress(unit: str = "MiB") -> Callable[[str, int, int], None]:
         if said.get(name) == part:
             return
         said[name] = part
-        if unit == "MiB":
-            amounts = f"{done / 2**20:.1f} of {total / 2**20:.1f}"
-        else:
-            amounts = f"{done:,} of {total:,}"
-        text = f"{name}  {amounts} {unit}"
+        text = f"{name}  {done / 2**20:.1f} of {total / 2**20:.1f} MiB"
+        if name.endswith("images"):
+            text = f"{name}  {done:,} of {total:,}"
         with contextlib.suppress(OSError, ValueError, AttributeError):
             start, end = ("\r", "\n" * (done >= total)) if on_terminal else ("", "\n")
             sys.stdout.write(f"{start}{text}{end}")

@@ -71,7 +71,7 @@ class Run:
         self.place = placement(job.config, data, device)
         self.make_loader = partial(
             make_loader, job.config, data, device=device, place=self.place, allowed=job.allowed,
-            progress=console.progress("images decoded"),
+            progress=console.progress(),
         )  # fmt: skip
         self.loaders = loaders = {s: self.make_loader(split=s) for s in ("train", "val")}
         # A run that goes on has its weights: those that it began with may be gone

@@ -1,11 +1,11 @@
-"""What the arguments of augmentations may be: lengths, ranges, colors."""
+"""What the arguments of augmentations and image folders may be: lengths, ranges, colors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from dltrain.config.schema import Rule
+from dltrain.config.schema import Rule, one_of
 
 
 def pixels_or_part(value: Any) -> str | None:
@@ -50,6 +50,36 @@ def whole_or_list(count: int, low: int, high: int, *, null: bool = False) -> Rul
         return None if (null and value is None) or (inside and len(numbers) == count) else text
 
     return rule
+
+
+def image_side(value: Any) -> str | None:
+    inside = _is_whole(value) and 1 <= value <= 4096
+    return None if inside else "it must be a whole number of pixels from 1 to 4096"
+
+
+def num_classes(value: Any) -> str | None:
+    if value == "auto" or (_is_whole(value) and 1 <= value <= 10**6):
+        return None
+    return "it must be a whole number from 1 to 1000000, or auto: as many as the data has"
+
+
+def images_or_part(value: Any) -> str | None:
+    if (_is_whole(value) and value >= 0) or (isinstance(value, float) and 0 <= value < 1):
+        return None
+    return "it must be a whole number of images, or a part of all of them, >= 0.0 and < 1.0"
+
+
+def crop_fraction(value: Any) -> str | None:
+    return None if _is_number(value) and 0 < value <= 1 else "it must be a number > 0 and <= 1"
+
+
+IMAGE_FOLDER: dict[str, Rule] = {
+    "num_classes": num_classes,
+    "size": image_side,
+    "crop_fraction": crop_fraction,
+    "num_val": images_or_part,
+    "on_bad_image": one_of("error", "skip"),
+}
 
 
 def image_disagreements(

@@ -12,6 +12,8 @@ from typing import Any
 
 from dltrain.config.durations import PERCENT, parse_duration
 from dltrain.config.image_rules import (
+    IMAGE_FOLDER,
+    images_or_part,
     image_disagreements,
     increasing,
     jitter,
@@ -108,7 +110,6 @@ SIZE = whole(1, 10**6)
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity")
 MODEL: Rules = {"num_classes": SIZE, "input_shape": list_of(SIZE, least=1)}
 SAMPLES: Rules = {"num_samples": whole(1), "num_test": whole(0)}
-
 # By the class, or the package that holds it
 PARTS: dict[str, Rules] = {
     "dltrain.data": {
@@ -127,6 +128,8 @@ PARTS: dict[str, Rules] = {
         "coordinates": one_of("cartesian", "polar"),
     },
     "dltrain.data.synthetic.Synthetic": SAMPLES,
+    "dltrain.data.image_folder.ImageFolder": IMAGE_FOLDER | {"num_test": images_or_part},
+    "dltrain.data.imagenet.ImageNet": IMAGE_FOLDER,
     "dltrain.data.augment.Crop": {"padding": whole(0, 1024)},
     "dltrain.data.augment.Flip": {"probability": between(0, 1)},
     "dltrain.data.shift.Shift": {"distance": pixels_or_part},

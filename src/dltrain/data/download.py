@@ -14,7 +14,8 @@ from dltrain.data.files import naming, printable
 if TYPE_CHECKING:
     from http.client import HTTPResponse
 
-# Called as progress(file name, bytes so far, bytes in all).
+# Called as progress(file name, bytes so far, bytes in all); where files are checked, as
+# progress("... images", how many so far, how many in all).
 Progress = Callable[[str, int, int], None]
 
 _PIECE = 1 << 18

@@ -99,12 +99,30 @@ def kind_of(path: Path) -> str:
     return next((kind for matches, kind in _KINDS if matches(mode)), "a device")
 
 
+def check_root(root: Path) -> None:
+    """Raises ValueError where root is something else than a folder that may be read, or nothing."""
+    try:
+        os.lstat(root)
+    except (FileNotFoundError, NotADirectoryError):
+        return  # to be downloaded, or said with all that is missing
+    except OSError as error:
+        shown = printable(str(root), 200)
+        raise ValueError(f"dataset.root is {shown}: {error.strerror}; expected a folder") from error
+    if not root.is_dir():
+        kind = kind_of(root) or "a file"
+        raise ValueError(f"dataset.root is {root}: it is {kind}; expected a folder")
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise ValueError(
+            f"dataset.root is {root}: you may not read it; expected a folder that you may"
+        )
+
+
 def refuse(path: Path, found: str, expected: str) -> NoReturn:
     """Raises ValueError: the path, what was found and expected, and what the file looks like."""
     head = b"?"
     with suppress(OSError), open_file(path) as file:
         head = file.read(512)
-    seen = _describe(head) if not (path.suffix == ".gz" and head.startswith(_GZIP)) else ""
+    seen = describe_head(head) if not (path.suffix == ".gz" and head.startswith(_GZIP)) else ""
     hint = f". The file {seen}" if seen else ""
     raise ValueError(f"{path}: {found}; expected {expected}{hint}. Remove it and get it again")
 
@@ -115,7 +133,7 @@ def printable(text: str, limit: int = 80) -> str:
     return shown if len(text) <= limit else f"{shown[:limit]}..."
 
 
-def _describe(head: bytes) -> str:
+def describe_head(head: bytes) -> str:
     """What a file's first bytes say of it, or nothing if they are unremarkable."""
     if not head:
         return "is empty"

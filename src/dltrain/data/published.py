@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from dltrain.data.arrays import Arrays, check_arrays, check_facts, hold_out
 from dltrain.data.download import Progress, Remote
-from dltrain.data.files import kind_of, printable
+from dltrain.data.files import check_root
 
 
 class PublishedDataset:
@@ -46,30 +46,12 @@ class PublishedDataset:
         Raises FileNotFoundError where files are missing, ValueError where they are not what they
         should be.
         """
-        self._check_root()
+        check_root(self.root)
         train, test = self._read(progress)
         check_arrays(train, self.facts, f"the training set of {self.title} in {self.root}")
         check_arrays(test, self.facts, f"the test set of {self.title} in {self.root}")
         train, val = hold_out(train, self.num_val, seed=self.split_seed)
         return {"train": train, "val": val, "test": test}
-
-    def _check_root(self) -> None:
-        try:
-            os.lstat(self.root)
-        except (FileNotFoundError, NotADirectoryError):
-            return  # to be downloaded, or said with all that is missing
-        except OSError as error:
-            shown = printable(str(self.root), 200)
-            raise ValueError(
-                f"dataset.root is {shown}: {error.strerror}; expected a folder"
-            ) from error
-        if not self.root.is_dir():
-            kind = kind_of(self.root) or "a file"
-            raise ValueError(f"dataset.root is {self.root}: it is {kind}; expected a folder")
-        if not os.access(self.root, os.R_OK | os.X_OK):
-            raise ValueError(
-                f"dataset.root is {self.root}: you may not read it; expected a folder that you may"
-            )
 
     def _read(self, progress: Progress | None) -> tuple[Arrays, Arrays]:
         """The training and the test set as published."""
