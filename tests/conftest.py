@@ -65,6 +65,14 @@ def call(argv, cwd) -> Outcome:
     return Outcome(code, out.getvalue(), err.getvalue(), "torch" in sys.modules)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_cache():
+    """Nothing is left in the home of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DLTRAIN_CACHE", "off")
+        yield
+
+
 @pytest.fixture
 def dltrain(tmp_path):
     """A function: `dltrain("train", "seed=1")` in this process, below tmp_path."""

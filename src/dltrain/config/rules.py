@@ -13,8 +13,8 @@ from typing import Any
 from dltrain.config.durations import PERCENT, parse_duration
 from dltrain.config.image_rules import (
     IMAGE_FOLDER,
-    images_or_part,
     image_disagreements,
+    images_or_part,
     increasing,
     jitter,
     pixels_or_part,
@@ -110,6 +110,7 @@ SIZE = whole(1, 10**6)
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "gelu", "silu", "tanh", "sigmoid", "identity")
 MODEL: Rules = {"num_classes": SIZE, "input_shape": list_of(SIZE, least=1)}
 SAMPLES: Rules = {"num_samples": whole(1), "num_test": whole(0)}
+
 # By the class, or the package that holds it
 PARTS: dict[str, Rules] = {
     "dltrain.data": {

@@ -1,7 +1,8 @@
 """Image files of every kind that is read, as RGB: within limits, upright, 8 bits a channel."""
 
 import warnings
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 import numpy as np
@@ -33,15 +34,15 @@ _UPRIGHT = {
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def open_image(file: BinaryIO | Path) -> Image.Image:
+def open_image(file: BinaryIO) -> Image.Image:
     """The header of a JPEG, PNG, WebP or BMP, whatever its name says; pixels are read later.
 
+    The file stays the caller's to close: Pillow keeps one of several pictures open.
     Raises ValueError, in words that follow a file's name, for anything else and for what is larger
     than MAX_PIXELS.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is the limit
+        with _quiet():
             image = Image.open(file, formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise ValueError(f"it has more than {MAX_PIXELS:,} pixels") from error
@@ -63,7 +64,8 @@ def orientation_of(image: Image.Image) -> int:
     A PNG may have it behind its pixels, too, where nobody looks without reading them: not here.
     """
     try:
-        value = Image.Image.getexif(image).get(_ORIENTATION, 1)
+        with _quiet():
+            value = Image.Image.getexif(image).get(_ORIENTATION, 1)
     except Exception:  # EXIF is a stranger's, and many a camera's is damaged: the picture is not
         return 1
     return value if type(value) is int and value in _UPRIGHT else 1
@@ -100,11 +102,20 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 def load(image: Image.Image) -> None:
     """Decodes the pixels. Raises ValueError, in words that follow a file's name."""
     try:
-        image.load()
+        with _quiet():
+            image.load()
     except MemoryError:
         raise
     except Exception as error:  # OSError mostly; of what damaged data may raise there is no list
         raise ValueError(_damaged("it cannot be decoded", error)) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Pillow warns of large images, which have our limit, and of damaged EXIF, in each worker."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
