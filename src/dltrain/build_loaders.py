@@ -181,7 +181,9 @@ def in_memory(arrays: Any, split: str, num_workers: int, progress: Progress | No
         return arrays
     from dltrain.data.read_all import read_all
 
-    inputs = read_all(arrays.inputs, f"decoding {split} images", num_workers=num_workers, progress=progress)
+    inputs = read_all(
+        arrays.inputs, f"decoding {split} images", num_workers=num_workers, progress=progress
+    )
     return type(arrays)(inputs, arrays.targets)
 
 

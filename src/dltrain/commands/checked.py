@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -46,7 +47,8 @@ def read_facts(cfg: DictConfig, allowed: Sequence[str]) -> None:
             f"dataset.num_classes is auto, but {target} does not find it out; give the number"
         )
     try:
-        facts = dataset.read_facts(**node)
+        wanted = signature(dataset.read_facts).parameters
+        facts = dataset.read_facts(**{key: node[key] for key in wanted if key in node})
     except (OSError, ValueError, TypeError) as error:
         raise UserError(str(error)) from error
     with open_dict(cfg.dataset):

@@ -79,6 +79,7 @@ IMAGE_FOLDER: dict[str, Rule] = {
     "crop_fraction": crop_fraction,
     "num_val": images_or_part,
     "on_bad_image": one_of("error", "skip"),
+    "decode": one_of("exact", "fast"),
 }
 
 

@@ -51,7 +51,7 @@ def check_headers(
     readers = Readers(
         _Headers(root, names),
         batch_size=_BATCH,
-        num_slots=4,
+        num_ahead=3,
         num_workers=num_workers if num_workers > 1 else 0,
     )
     begins = list(range(0, len(index), _BATCH))
@@ -59,7 +59,7 @@ def check_headers(
     try:
         for begin in begins:
             while readers.has_room and (next_begin := next(to_ask, None)) is not None:
-                readers.ask(index[next_begin : next_begin + _BATCH])
+                readers.ask(next_begin, index[next_begin : next_begin + _BATCH, None])
             answers = readers.take()
             kinds[begin : begin + len(answers)] = answers["kind"]
             for place in np.flatnonzero(answers["kind"]["height"] == 0).tolist():
@@ -76,6 +76,7 @@ class _Headers:
 
     dtype = _ANSWER
     shape: tuple[int, ...] = ()
+    channels_last = False
 
     def __init__(self, root: bytes, names: Names) -> None:
         self._root, self._names = root, names
@@ -83,7 +84,7 @@ class _Headers:
     def __len__(self) -> int:
         return len(self._names)
 
-    def read(self, index: int, out: np.ndarray) -> None:
+    def read(self, index: int, out: np.ndarray, *box: int) -> None:
         try:
             out["kind"] = read_header(os.path.join(self._root, self._names.as_bytes(index)))
             out["reason"] = b""

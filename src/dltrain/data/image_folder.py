@@ -23,9 +23,18 @@ from dltrain.data.folder_splits import (
     is_unlabelled,
 )
 from dltrain.data.listing import Listing
+from dltrain.data.pictures import DECODERS, Pictures
+from dltrain.data.shelf import FileShelf
 
 _SPLITS = ("train", "val", "test")
 _NONE = np.zeros(0, np.int64)
+
+
+class Split(NamedTuple):
+    """Images, which are read when they are wanted, and targets: int64 [N]."""
+
+    inputs: Pictures
+    targets: np.ndarray
 
 
 class Tree(NamedTuple):
@@ -47,7 +56,7 @@ class ImageFolder:
     Images are cropped to size x size; for evaluation from the middle, after the shorter side was
     brought to size / crop_fraction. All files are checked before the first step: with
     on_bad_image=error a bad one ends the run, with skip it is left out. `notes` then says what a
-    user may want to know, one line each.
+    user may want to know, one line each. decode: see `Pictures`.
     """
 
     def __init__(
@@ -64,6 +73,7 @@ class ImageFolder:
         num_test: int | float,
         split_seed: int,
         on_bad_image: str,
+        decode: str,
     ) -> None:
         known = num_classes if num_classes != "auto" else 1
         facts = check_facts(known, image_shape, mean, std)
@@ -78,13 +88,17 @@ class ImageFolder:
             raise ValueError(
                 f"dataset.on_bad_image is {on_bad_image!r}; it must be one of {', '.join(ACTIONS)}"
             )
+        if decode not in DECODERS:
+            raise ValueError(
+                f"dataset.decode is {decode!r}; it must be one of {', '.join(DECODERS)}"
+            )
         check_seed(split_seed)
         check_amount("num_val", num_val)
         check_amount("num_test", num_test)
         self.root, self.size, self.crop_fraction = root, size, float(crop_fraction)
         _, self.image_shape, self.mean, self.std = facts
         self.num_val, self.num_test, self.split_seed = num_val, num_test, split_seed
-        self.on_bad_image = on_bad_image
+        self.on_bad_image, self.decode = on_bad_image, decode
         self.notes: list[str] = []
         self._num_classes: int | None = None if num_classes == "auto" else num_classes
 
@@ -109,7 +123,7 @@ class ImageFolder:
         check_number_of_classes(path, names)
         return {"num_classes": len(names)}
 
-    def load(self, progress: Progress | None = None) -> dict[str, Listing]:
+    def load(self, progress: Progress | None = None) -> dict[str, Split]:
         """`train`, `val` and `test`. Raises ValueError where files are not what they should be."""
         root = folder_of(self.root)
         tree = self._scan(root)
@@ -129,11 +143,18 @@ class ImageFolder:
         everything = Listing(root, files.names, files.targets, kinds, words)
         places = self._places(tree, good)
         self._check_training_set(root, tree.classes, files.targets[places["train"]])
-        return {split: self._as_split(everything.take(places[split]), split) for split in _SPLITS}
+        return {split: self._as_split(everything.take(places[split])) for split in _SPLITS}
 
-    def _as_split(self, listing: Listing, split: str) -> Listing:
+    def _as_split(self, listing: Listing) -> Split:
         """The one place where what was found becomes what is trained on."""
-        return listing
+        pictures = Pictures(
+            FileShelf(listing.root, listing.names),
+            listing.sizes,
+            size=self.size,
+            crop_fraction=self.crop_fraction,
+            exact=self.decode == "exact",
+        )
+        return Split(pictures, listing.targets)
 
     def _scan(self, root: Path) -> Tree:
         """What is there, and nothing opened yet."""

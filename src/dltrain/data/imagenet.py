@@ -11,8 +11,7 @@ from dltrain.data.download import Progress
 from dltrain.data.files import printable
 from dltrain.data.folder_scan import Files, class_folders, scan_classes, scan_flat, shown, some
 from dltrain.data.folder_splits import check_classes, folder_of
-from dltrain.data.image_folder import ImageFolder, Tree
-from dltrain.data.listing import Listing
+from dltrain.data.image_folder import ImageFolder, Split, Tree
 from dltrain.data.synsets import class_words, validation_classes
 
 _BELOW = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # the second is Kaggle's archive
@@ -46,6 +45,7 @@ class ImageNet(ImageFolder):
         num_val: int | float,
         split_seed: int,
         on_bad_image: str,
+        decode: str,
     ) -> None:
         super().__init__(
             root=root,
@@ -59,6 +59,7 @@ class ImageNet(ImageFolder):
             num_test=0,
             split_seed=split_seed,
             on_bad_image=on_bad_image,
+            decode=decode,
         )
 
     @property
@@ -73,7 +74,7 @@ class ImageNet(ImageFolder):
         folder = os.fsencode(path / _images_below(path) / "train")
         return {"num_classes": len(class_folders(folder))}
 
-    def load(self, progress: Progress | None = None) -> dict[str, Listing]:
+    def load(self, progress: Progress | None = None) -> dict[str, Split]:
         _root_of(self.root)
         return super().load(progress)
 

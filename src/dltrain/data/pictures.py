@@ -11,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
+DECODERS = ("exact", "fast")  # see `Pictures`
+
 
 class Shelf(Protocol):
     """Where images lie: files, or a packed set."""

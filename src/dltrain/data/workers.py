@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection, Pipe
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from dltrain.data.shared import shared, slots
 from dltrain.data.source import Source
@@ -184,7 +183,8 @@ def _work(
         if parent is not None:
             _die_with(parent)
         _close_all_but(pipe.fileno())
-        torch.set_num_threads(1)  # OpenMP's other threads are not in a fork: it would wait for them
+        if torch := sys.modules.get("torch"):
+            torch.set_num_threads(1)  # a fork has but one: OpenMP would wait for the others
         while True:
             (slot, begin, width), rows = np.split(np.frombuffer(pipe.recv_bytes(), np.int64), [3])
             out = slots[slot, begin:]
