@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+sys.path.append(str(Path(__file__).parent))  # for what several folders of tests share
+
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 # A run of a second: real digits, two epochs of 20 steps
 SHORT = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[16]")
