@@ -10,7 +10,7 @@ import numpy as np
 from dltrain.data.download import Progress, replacing
 from dltrain.data.files import printable
 from dltrain.data.folder_scan import Files
-from dltrain.data.header_cache import cache_path, keep_kinds, known_kinds
+from dltrain.data.header_cache import BAD_LIST, cache_path, keep_kinds, known_kinds
 from dltrain.data.listing import describe
 
 _NUM_SHOWN = 5  # with the line above them a screen's six
@@ -44,7 +44,9 @@ def check_images(
     good = kinds["height"] > 0
     if reasons and on_bad_image == "error":
         raise ValueError(_refusal(root, files, reasons))
-    notes = [f"{len(reasons):,} bad images left out{_listed(path, files, reasons)}"]
+    notes = [
+        f"{len(reasons):,} of {len(files):,} images are bad and left out{_listed(path, files, reasons)}"
+    ]
     return kinds, good, notes * bool(reasons) + [each for each in [describe(kinds[good])] if each]
 
 
@@ -73,7 +75,7 @@ def _lines(files: Files, reasons: dict[int, str], places: Sequence[int]) -> list
 def _listed(path: Path | None, files: Files, reasons: dict[int, str]) -> str:
     """Where all of them are listed; where there is no such place, the first few."""
     if path is not None and reasons:
-        listing = path.with_suffix(".bad.txt")
+        listing = path.with_suffix(BAD_LIST)
         with suppress(OSError), replacing(listing) as part:
             lines = _lines(files, reasons, sorted(reasons))
             part.write_text("\n".join(lines) + "\n", encoding="utf-8")

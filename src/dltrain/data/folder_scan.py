@@ -148,7 +148,9 @@ def _files_of(walk: _Walk, within: bytes) -> list[tuple[bytes, int, int]]:
 def _check_first_visit(walk: _Walk, path: bytes, depth: int) -> None:
     """Also the end of links that lead to where the walk comes from, and of their multiplication."""
     if depth > MAX_DEPTH:
-        raise ValueError(f"{shown(path)}: folders are nested more than {MAX_DEPTH} deep")
+        raise ValueError(
+            f"{shown(path)}: nested more than {MAX_DEPTH} deep; expected fewer folders"
+        )
     other = walk.folders.setdefault(_identity(path), path)
     if other == path:
         return

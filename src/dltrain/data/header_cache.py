@@ -16,6 +16,7 @@ from dltrain.data.folder_scan import Files
 from dltrain.data.listing import FORMATS, KIND, MAX_PIXELS, MODES, Names
 
 VARIABLE = "DLTRAIN_CACHE"  # a folder, or `off`
+BAD_LIST = ".bad.txt"  # beside it: what `skip` has left out
 _MAGIC = b"dltrain headers 1\n".ljust(32)
 _DIGEST = 32
 _MAX_ENTRIES = 64  # the oldest go
@@ -133,3 +134,4 @@ def _forget_the_oldest(folder: Path) -> None:
         entries = sorted(folder.glob("*.bin"), key=lambda each: each.stat().st_mtime)
         for path in entries[:-_MAX_ENTRIES]:
             path.unlink()
+            path.with_suffix(BAD_LIST).unlink(missing_ok=True)
