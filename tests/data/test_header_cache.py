@@ -194,9 +194,8 @@ def test_it_works_without_a_cache(root, opened, monkeypatch, where):
     for _ in range(2):
         _, good, notes = check(root)
         assert good.sum() == 6
-        assert notes == [
-            "1 of 7 images are bad and left out\n  c0/bad.jpg: it is not a JPEG, PNG, WebP or BMP image"
-        ]
+        (note,) = notes
+        assert note.startswith("1 of 7 images are bad and left out\n  c0/bad.jpg: it is not a JP")
     assert len(opened) == 14
 
 

@@ -146,7 +146,7 @@ def test_bad_images_are_an_error_that_names_the_first(tmp_path):
     write_tree(tmp_path, classes=2, images=3)
     for number in range(9):
         write(tmp_path / "c0" / f"bad{number}.jpg", b"")
-    with pytest.raises(ValueError, match="9 of the 15 images in .* cannot be used") as caught:
+    with pytest.raises(ValueError, match=r"9 of the 15 images in .* cannot be used") as caught:
         folder(tmp_path).load()
     lines = str(caught.value).splitlines()
     assert "`dataset.on_bad_image=skip`" in lines[0]

@@ -44,10 +44,11 @@ def check_images(
     good = kinds["height"] > 0
     if reasons and on_bad_image == "error":
         raise ValueError(_refusal(root, files, reasons))
-    notes = [
-        f"{len(reasons):,} of {len(files):,} images are bad and left out{_listed(path, files, reasons)}"
-    ]
-    return kinds, good, notes * bool(reasons) + [each for each in [describe(kinds[good])] if each]
+    notes = [describe(kinds[good])]
+    if reasons:
+        left_out = f"{len(reasons):,} of {len(files):,} images are bad and left out"
+        notes.insert(0, left_out + _listed(path, files, reasons))
+    return kinds, good, [note for note in notes if note]
 
 
 def _keep(path: Path | None, files: Files, kinds: np.ndarray) -> None:
@@ -74,7 +75,7 @@ def _lines(files: Files, reasons: dict[int, str], places: Sequence[int]) -> list
 
 def _listed(path: Path | None, files: Files, reasons: dict[int, str]) -> str:
     """Where all of them are listed; where there is no such place, the first few."""
-    if path is not None and reasons:
+    if path is not None:
         listing = path.with_suffix(BAD_LIST)
         with suppress(OSError), replacing(listing) as part:
             lines = _lines(files, reasons, sorted(reasons))
