@@ -54,12 +54,12 @@ def check_headers(
         num_ahead=3,
         num_workers=num_workers if num_workers > 1 else 0,
     )
-    begins = list(range(0, len(index), _BATCH))
-    to_ask = iter(begins)
+    asked = 0
     try:
-        for begin in begins:
-            while readers.has_room and (next_begin := next(to_ask, None)) is not None:
-                readers.ask(next_begin, index[next_begin : next_begin + _BATCH, None])
+        for begin in range(0, len(index), _BATCH):
+            while readers.has_room and asked < len(index):
+                readers.ask(asked, index[asked : asked + _BATCH, None])
+                asked += _BATCH
             answers = readers.take()
             kinds[begin : begin + len(answers)] = answers["kind"]
             for place in np.flatnonzero(answers["kind"]["height"] == 0).tolist():
@@ -88,7 +88,7 @@ class _Headers:
         try:
             out["kind"] = read_header(os.path.join(self._root, self._names.as_bytes(index)))
             out["reason"] = b""
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # OSError: a broken disk
             out["kind"] = np.zeros((), KIND)
             out["reason"] = str(error).encode()[:_MAX_REASON]
 
