@@ -171,6 +171,12 @@ def test_a_decompression_bomb_is_refused_by_its_header(size):
         open_image(io.BytesIO(bomb(*size)))
 
 
+def test_the_limit_is_ours_where_pillows_was_taken_away(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    with pytest.raises(ValueError, match="it has 13,378 x 13,378 pixels; expected from 1 to 178,9"):
+        open_image(io.BytesIO(bomb(13378, 13378)))
+
+
 def test_the_limit_on_pixels_is_pillows_and_no_warning_comes_before_it():
     assert MAX_PIXELS == 2 * Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():

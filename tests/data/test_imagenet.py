@@ -180,12 +180,21 @@ def endless_count() -> bytes:
     return PLAIN[: place + 8] + struct.pack("<2i", 2**31 - 1, 1) + PLAIN[place + 16 :]
 
 
+def endless_nothing() -> bytes:
+    """Two billion structs without a field: nothing is missing."""
+    place = PLAIN.index(struct.pack("<II2i", 5, 8, 4, 1))
+    shape, name = struct.pack("<II2i", 5, 8, 2**31 - 1, 1), struct.pack("<II8s", 1, 7, b"synsets")
+    body = PLAIN[place - 16 : place] + shape + name + struct.pack("<IIII", 0x40005, 1, 1, 0)
+    return PLAIN[:128] + struct.pack("<II", 14, len(body)) + body
+
+
 HOSTILE = {
     **{f"{name} in its place": content for name, content in replaced(GOOD).items()},
     **{f"plain, {n}": c for n, c in cut(PLAIN, 1, 100, 128, 136, 300, 700, -200, -9).items()},
-    **{f"packed, {n}": c for n, c in cut(GOOD, 1, 100, 128, 136, 300, -20, -9).items()},
+    **{f"packed, {n}": c for n, c in cut(GOOD, 1, 100, 128, 136, 300, -20, -9, -4, -1).items()},
     "a bomb": bomb(),
     "endless count": endless_count(),
+    "endless nothing": endless_nothing(),
     "no synsets": mat(),
     "no wnid": meta([(1, "", "entity")]),
     "a path for a wnid": meta([(1, "../../etc", "entity")]),

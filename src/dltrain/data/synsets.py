@@ -119,10 +119,8 @@ def _synsets(data: bytes) -> bytes:
         if kind == _COMPRESSED:
             inflater = zlib.decompressobj()
             body = inflater.decompress(body, _MAX_BYTES)
-            if inflater.unconsumed_tail:
-                raise ValueError(f"more than {_MAX_BYTES:,} bytes in a variable")
-            if not inflater.eof:  # its checksum is behind the last byte
-                raise ValueError("its compression has no end")
+            if not inflater.eof:  # its checksum, behind the last byte, has not been compared
+                raise ValueError(f"its compression has no end within {_MAX_BYTES:,} bytes")
             kind, size = struct.unpack_from("<II", body)
             body = body[8 : 8 + size]
         if kind == _MATRIX and _Part(body).header()[2] == "synsets":
