@@ -62,4 +62,5 @@ FACTS = {
     "num_val": 0.25,
     "split_seed": 0,
     "on_bad_image": "error",
+    "decode": "exact",
 }

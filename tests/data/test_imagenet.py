@@ -73,7 +73,7 @@ def add_kaggle(root) -> None:
 @pytest.mark.parametrize("add", [add_devkit, add_kaggle, lambda r: add_devkit(r, folder="data")])
 def test_a_flat_validation_set_has_its_published_classes(root, add):
     add(root)
-    found = imagenet(root).load()
+    found = imagenet(root).find()
     assert found["test"].targets.tolist() == TARGETS
     assert [int(name[-13:-5]) for name in found["test"].names] == [1, 2, 6, 4, 3, 5]
     assert found["train"].targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
@@ -86,7 +86,7 @@ def test_a_validation_set_by_class_needs_no_other_file(tmp_path, below):
     for wnid in WNIDS:
         write(tmp_path / below / "train" / wnid / "0.JPEG")
     write(tmp_path / below / "val" / WNIDS[1] / "0.JPEG")
-    found = imagenet(tmp_path).load()
+    found = imagenet(tmp_path).find()
     assert found["test"].targets.tolist() == [1]
     assert found["train"].classes == tuple(WNIDS)
     assert ImageNet.read_facts(root=str(tmp_path)) == {"num_classes": 3}
@@ -99,15 +99,15 @@ def test_kaggles_archive_is_read_as_it_unpacks(root, tmp_path):
         (root / split).rename(kaggle / "ILSVRC/Data/CLS-LOC" / split)
     write(kaggle / "ILSVRC/Data/CLS-LOC/test/ILSVRC2012_test_00000001.JPEG")
     add_kaggle(kaggle)
-    assert imagenet(kaggle).load()["test"].targets.tolist() == TARGETS
+    assert imagenet(kaggle).find()["test"].targets.tolist() == TARGETS
 
 
 def test_the_published_images_are_val_and_test_unless_some_of_train_are_held_out(root):
     add_kaggle(root)
-    found = imagenet(root).load()
+    found = imagenet(root).find()
     assert list(found["val"].names) == list(found["test"].names)
     assert len(found["train"]) == 12
-    held_out = imagenet(root, num_val=3).load()
+    held_out = imagenet(root, num_val=3).find()
     assert [len(held_out[split]) for split in ("train", "val", "test")] == [9, 3, 6]
     assert held_out["val"].targets.tolist() == [0, 1, 2]
     assert all(name.startswith("train/") for name in held_out["val"].names)
@@ -118,7 +118,7 @@ def test_the_published_images_are_val_and_test_unless_some_of_train_are_held_out
 
 def test_how_to_get_it_is_said(tmp_path):
     for root in (tmp_path / "gone", tmp_path):
-        for ask in (imagenet(root).load, lambda root=root: ImageNet.read_facts(root=str(root))):
+        for ask in (imagenet(root).find, lambda root=root: ImageNet.read_facts(root=str(root))):
             with pytest.raises(FileNotFoundError, match=r"register at image-net.org") as caught:
                 ask()
             assert str(root) in str(caught.value)
@@ -127,7 +127,7 @@ def test_how_to_get_it_is_said(tmp_path):
 
 def test_a_flat_validation_set_without_its_classes_says_what_is_needed(root):
     with pytest.raises(ValueError, match=r"expected val/nXXXXXXXX/.*\n.*devkit_t12.*LOC_val_sol"):
-        imagenet(root).load()
+        imagenet(root).find()
 
 
 @pytest.mark.parametrize("name", ["ILSVRC2012_val_00000007.JPEG", "holiday.jpg"])
@@ -135,21 +135,21 @@ def test_a_validation_image_of_no_class_is_named(root, name):
     add_kaggle(root)
     write(root / "val" / name)
     with pytest.raises(ValueError, match=f"without a class of train: {name.partition('.')[0]}"):
-        imagenet(root).load()
+        imagenet(root).find()
 
 
 def test_a_class_that_train_lacks_is_refused(root):
     add_kaggle(root)
     (root / "train" / WNIDS[2]).rename(root / "train" / "n99999999")
     with pytest.raises(ValueError, match="val without a class of train: ILSVRC2012_val_00000003"):
-        imagenet(root).load()
+        imagenet(root).find()
 
 
 def test_an_empty_validation_set_is_refused(tmp_path):
     write_tree(tmp_path, train=1)
     (tmp_path / "val").mkdir()
     with pytest.raises(ValueError, match="no image in val"):
-        imagenet(tmp_path).load()
+        imagenet(tmp_path).find()
 
 
 @pytest.mark.parametrize("line", ["0", "1002", "-1", "x", "１", "1" * 99])
@@ -157,7 +157,7 @@ def test_a_class_number_that_does_not_exist_is_refused(root, line):
     add_devkit(root)
     (root / DEVKIT / TRUTH).write_text(f"3\n{line}\n", encoding="utf-8")
     with pytest.raises(ValueError, match=f"{TRUTH}: its line 2 is"):
-        imagenet(root).load()
+        imagenet(root).find()
 
 
 GOOD = meta()

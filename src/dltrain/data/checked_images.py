@@ -11,6 +11,7 @@ from dltrain.data.download import Progress, replacing
 from dltrain.data.files import printable
 from dltrain.data.folder_scan import Files
 from dltrain.data.header_cache import BAD_LIST, cache_path, keep_kinds, known_kinds
+from dltrain.data.headers import check_headers
 from dltrain.data.listing import describe
 
 _NUM_SHOWN = 5  # with the line above them a screen's six
@@ -30,8 +31,6 @@ def check_images(
     kinds, known = known_kinds(path, files)
     reasons: dict[int, str] = {}
     if not known.all():
-        from dltrain.data.headers import check_headers  # and Pillow, which nobody else needs here
-
         todo = np.flatnonzero(~known)
         said = f"checking {printable(str(root), 60)}, images"
         kinds[todo], reasons = check_headers(

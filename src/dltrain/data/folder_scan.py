@@ -34,7 +34,7 @@ class Files:
 
 def joined(parts: Sequence[Files]) -> Files:
     """One after another."""
-    names = Names.of(each.names.as_bytes(place) for each in parts for place in range(len(each)))
+    names = Names.joined([each.names for each in parts])
     columns = zip(*((each.targets, each.num_bytes, each.mtime_ns) for each in parts), strict=True)
     return Files(names, *map(np.concatenate, columns))
 
@@ -67,16 +67,18 @@ def scan_classes(root: bytes, within: bytes = b"", *, empty_is_error: bool = Tru
     classes, beside = _top(walk, top)
     if beside or not classes:
         _refuse_top(top, classes, beside)
-    found = [_files_of(walk, os.path.join(within, name)) for name in classes]
-    empty = [name for name, files in zip(classes, found, strict=True) if not files]
+    found = [
+        _pack(_files_of(walk, os.path.join(within, name)), target)
+        for target, name in enumerate(classes)
+    ]
+    empty = [name for name, files in zip(classes, found, strict=True) if not len(files)]
     if empty and empty_is_error:
         raise ValueError(
             f"{shown(top)}: class folders without an image: {some(empty)}\n"
             "expected .jpg, .jpeg, .png, .webp or .bmp files in each; take these folders away, or "
             "fill them"
         )
-    targets = np.repeat(np.arange(len(classes)), [len(files) for files in found])
-    return Scan(classes, _pack(found, targets), walk.num_left_out)
+    return Scan(classes, joined(found), walk.num_left_out)
 
 
 def scan_flat(root: bytes, within: bytes) -> Files:
@@ -87,7 +89,7 @@ def scan_flat(root: bytes, within: bytes) -> Files:
         for entry in _entries(path)
         if _is_image(entry.name) and not _is_folder(entry)
     ]
-    return _pack([sorted(found)], np.zeros(len(found), np.int64))
+    return _pack(sorted(found), 0)
 
 
 def class_folders(path: bytes) -> list[bytes]:
@@ -224,10 +226,10 @@ def _check_link(entry: os.DirEntry[bytes]) -> None:
         )
 
 
-def _pack(found: list[list[tuple[bytes, int, int]]], targets: np.ndarray) -> Files:
-    rows = [row for part in found for row in part]
+def _pack(rows: list[tuple[bytes, int, int]], target: int) -> Files:
     numbers = np.array([row[1:] for row in rows], np.int64).reshape(-1, 2)
     names = Names.of(row[0] for row in rows)
+    targets = np.full(len(rows), target, np.int64)
     return Files(names, targets, numbers[:, 0].copy(), numbers[:, 1].copy())
 
 

@@ -90,7 +90,7 @@ class _Headers:
             out["reason"] = b""
         except (ValueError, OSError) as error:  # OSError: a broken disk
             out["kind"] = np.zeros((), KIND)
-            out["reason"] = str(error).encode()[:_MAX_REASON]
+            out["reason"] = str(error).encode(errors="replace")[:_MAX_REASON]
 
     def describe(self, index: int) -> str:
         return f"the header of {printable(self._names[index], 200)}"

@@ -125,6 +125,10 @@ class ImageFolder:
 
     def load(self, progress: Progress | None = None) -> dict[str, Split]:
         """`train`, `val` and `test`. Raises ValueError where files are not what they should be."""
+        return {split: self._as_split(found) for split, found in self.find(progress).items()}
+
+    def find(self, progress: Progress | None = None) -> dict[str, Listing]:
+        """The same as names, labels and sizes."""
         root = folder_of(self.root)
         tree = self._scan(root)
         check_number_of_classes(root, tree.classes)
@@ -143,7 +147,7 @@ class ImageFolder:
         everything = Listing(root, files.names, files.targets, kinds, words)
         places = self._places(tree, good)
         self._check_training_set(root, tree.classes, files.targets[places["train"]])
-        return {split: self._as_split(everything.take(places[split])) for split in _SPLITS}
+        return {split: everything.take(places[split]) for split in _SPLITS}
 
     def _as_split(self, listing: Listing) -> Split:
         """The one place where what was found becomes what is trained on."""

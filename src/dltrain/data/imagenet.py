@@ -11,7 +11,8 @@ from dltrain.data.download import Progress
 from dltrain.data.files import printable
 from dltrain.data.folder_scan import Files, class_folders, scan_classes, scan_flat, shown, some
 from dltrain.data.folder_splits import check_classes, folder_of
-from dltrain.data.image_folder import ImageFolder, Split, Tree
+from dltrain.data.image_folder import ImageFolder, Tree
+from dltrain.data.listing import Listing
 from dltrain.data.synsets import class_words, validation_classes
 
 _BELOW = ("", "ILSVRC/Data/CLS-LOC", "Data/CLS-LOC")  # the second is Kaggle's archive
@@ -74,9 +75,9 @@ class ImageNet(ImageFolder):
         folder = os.fsencode(path / _images_below(path) / "train")
         return {"num_classes": len(class_folders(folder))}
 
-    def load(self, progress: Progress | None = None) -> dict[str, Split]:
+    def find(self, progress: Progress | None = None) -> dict[str, Listing]:
         _root_of(self.root)
-        return super().load(progress)
+        return super().find(progress)
 
     def _scan(self, root: Path) -> Tree:
         place, within = os.fsencode(root), _images_below(root)

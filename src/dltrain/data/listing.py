@@ -41,6 +41,12 @@ class Names(Sequence[str]):
         lengths = np.fromiter(map(len, listed), np.int64, len(listed))
         return cls(b"".join(listed), np.cumsum(lengths))
 
+    @classmethod
+    def joined(cls, parts: Sequence["Names"]) -> "Names":
+        """One after another."""
+        lengths = [np.diff(each.ends, prepend=0) for each in parts]
+        return cls(b"".join(each.blob for each in parts), np.cumsum(np.concatenate(lengths)))
+
     def __len__(self) -> int:
         return len(self.ends)
 
