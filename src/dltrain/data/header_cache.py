@@ -85,12 +85,13 @@ def _read(path: Path, files: Files) -> Table | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         with open(descriptor, "rb") as file:
-            data = file.read(limit + 1)
+            size = os.fstat(descriptor).st_size
+            data = file.read(size) if size <= limit else b""
     except OSError:
         return None
     start = len(_MAGIC) + _DIGEST
     body = memoryview(data)[start:]
-    if len(data) > limit or not data.startswith(_MAGIC) or len(body) < 8:
+    if not data.startswith(_MAGIC) or len(body) < 8:
         return None
     if hashlib.blake2b(body, digest_size=_DIGEST).digest() != data[len(_MAGIC) : start]:
         return None

@@ -24,6 +24,9 @@ MAX_PIXELS = 178_956_970
 FORMATS = ("JPEG", "PNG", "WebP", "BMP")
 MODES = ("color", "grayscale", "1-bit", "16-bit", "palette", "alpha", "CMYK")
 
+_AT_ONCE = 1 << 16  # names that are objects of their own at a time
+_NONE = np.zeros(0, np.int64)
+
 
 class Names(Sequence[str]):
     """File names in one block of memory: a third of what a list of str takes, and a fork that
@@ -45,7 +48,9 @@ class Names(Sequence[str]):
     def joined(cls, parts: Sequence["Names"]) -> "Names":
         """One after another."""
         lengths = [np.diff(each.ends, prepend=0) for each in parts]
-        return cls(b"".join(each.blob for each in parts), np.cumsum(np.concatenate(lengths)))
+        return cls(
+            b"".join(each.blob for each in parts), np.cumsum(np.concatenate([_NONE, *lengths]))
+        )
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -66,7 +71,8 @@ class Names(Sequence[str]):
 
     def take(self, index: np.ndarray) -> "Names":
         """The names of index, int64 [n], in its order."""
-        return Names.of(map(self.as_bytes, index.tolist()))
+        parts = [index[begin : begin + _AT_ONCE] for begin in range(0, len(index), _AT_ONCE)]
+        return Names.joined([Names.of(map(self.as_bytes, part.tolist())) for part in parts])
 
 
 @dataclass(frozen=True)
