@@ -12,14 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dltrain.config.compose import config_dir
+from dltrain.config.menu import is_global, typed_keys
 from dltrain.config.near import did_you_mean
 from dltrain.errors import UserError
 
 HELP = """\
-usage: dltrain info [GROUP] [--config-dir DIR]
+usage: dltrain info [GROUP[=CHOICE] ...] [--config-dir DIR]
 
-Lists what can be chosen in every config group, or in GROUP (`dltrain info model`), and says what
-this machine has. --config-dir adds a folder of your own configs.
+Lists what can be chosen in every config group, and says what this machine has. With GROUP, what can
+be chosen there and the keys of each choice with their values (`dltrain info model`); with
+GROUP=CHOICE, that one (`dltrain info model=cnn`). --config-dir adds a folder of your own configs.
 """
 HIDDEN_GROUPS = ("hydra",)
 
@@ -31,18 +33,11 @@ def main(argv: list[str]) -> int:
         return 0
     folders, names = parse(argv)
     groups = read_groups(folders)
-    for name in names:
-        if name not in groups:
-            near = did_you_mean(name, groups)
-            raise UserError(
-                f"there is no config group `{name}`; {near or 'one of ' + ', '.join(groups)}"
-            )
-    for name in names or groups:
-        print(f"{name}")
-        width = max(map(len, groups[name]))
-        for choice, text in groups[name].items():
-            print_choice(choice, text, max(14, width))
+    for group, choice in [asked_for(name, groups) for name in names]:
+        print_group(group, groups[group], choice, with_keys=True)
     if not names:
+        for group, files in groups.items():
+            print_group(group, files)
         print("machine")
         for what, text in machine():
             print_choice(what, text)
@@ -60,18 +55,53 @@ def parse(argv: list[str]) -> tuple[list[Path], list[str]]:
     return folders, names
 
 
-def read_groups(folders: list[Path]) -> dict[str, dict[str, str]]:
-    """group -> choice -> the first comment of its yaml; in train.yaml's order."""
-    groups: dict[str, dict[str, str]] = {}
+def read_groups(folders: list[Path]) -> dict[str, dict[str, Path]]:
+    """group -> choice -> its yaml; in train.yaml's order."""
+    groups: dict[str, dict[str, Path]] = {}
     for folder in folders:
         for file in sorted(folder.rglob("*.yaml")):
             group = file.parent.relative_to(folder).as_posix()
             if not file.is_file():  # a pipe, whose reader would wait without end
                 continue
             if group != "." and group.split("/")[0] not in HIDDEN_GROUPS:
-                groups.setdefault(group, {})[file.stem] = first_comment(file)
+                groups.setdefault(group, {})[file.stem] = file
     order = (config_dir() / "train.yaml").read_text(encoding="utf-8")
     return dict(sorted(groups.items(), key=lambda item: order.find(f"- {item[0]}:") % 10**6))
+
+
+def asked_for(name: str, groups: dict[str, dict[str, Path]]) -> tuple[str, str]:
+    """The group and the choice (`model=cnn`), which is empty where all are asked for (`model`)."""
+    group, equals, choice = name.partition("=")
+    if group not in groups:
+        near = did_you_mean(group, groups) or f"one of {', '.join(groups)}"
+        raise UserError(f"there is no config group `{group}`; {near}")
+    if equals and choice not in groups[group]:
+        near = did_you_mean(choice, groups[group]) or f"one of {', '.join(groups[group])}"
+        raise UserError(f"there is no `{name}`; {near}")
+    return group, choice
+
+
+def print_group(
+    group: str, files: dict[str, Path], only: str = "", *, with_keys: bool = False
+) -> None:
+    """Every choice, or `only` one, and its keys, but those of an experiment unless it is asked for:
+    they are many."""
+    print(group)
+    column = max(14, *map(len, files))
+    for choice in [only] if only else files:
+        print_choice(choice, first_comment(files[choice]), column)
+        if with_keys and (only or not is_global(files[choice])):
+            print_keys(group, choice, files, column)
+
+
+def print_keys(group: str, choice: str, files: dict[str, Path], column: int) -> None:
+    try:
+        keys = typed_keys(group, choice, files)
+    except (OSError, ValueError) as error:
+        keys = [f"({error})"]
+    words = [f"'{key}'" if " " in key else key for key in keys]
+    for line in wrapped("\n".join(words).replace(" ", "\xa0"), " " * (column + 3)):
+        print(line.replace("\xa0", " "))  # what is quoted is not broken
 
 
 def first_comment(file: Path) -> str:
@@ -86,12 +116,22 @@ def first_comment(file: Path) -> str:
 
 
 def print_choice(name: str, text: str, column: int = 14) -> None:
-    width = max(40, shutil.get_terminal_size((100, 24)).columns)
     first = f"  {name:<{column}} "
+    print("\n".join(wrapped(text, first)) or first.rstrip())
+
+
+def wrapped(text: str, first: str) -> list[str]:
+    """Lines as wide as the terminal, below one another after `first`."""
+    width = max(40, shutil.get_terminal_size((100, 24)).columns)
     column = min(len(first), width // 2)  # a narrow terminal wraps into its own second half
-    print(
-        textwrap.fill(text, width, initial_indent=first, subsequent_indent=" " * column)
-        or first.rstrip()
+    first = first if first.strip() else " " * column
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=" " * column,
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 
