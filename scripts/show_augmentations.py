@@ -17,6 +17,7 @@ from sklearn.datasets import load_sample_images
 from dltrain import build
 from dltrain.config.check import check
 from dltrain.config.compose import compose, config_dir, job_config
+from dltrain.data.mixer import separate
 from dltrain.data.randomness import Draws
 
 SIDE, NUM_DRAWS = 72, 8
@@ -36,9 +37,14 @@ def photographs() -> torch.Tensor:
 def augmented(choice: str, images: torch.Tensor) -> torch.Tensor:
     config = check(job_config(compose([f"augmentation={choice}"])))
     index = torch.arange(len(images))
-    for number, part in enumerate(build.make_all(config, "augmentation", ()).values()):
-        images = part(images, part.draw(Draws(0, 0, number, index), tuple(images.shape[1:])))
-    return images
+    parts = list(build.make_all(config, "augmentation", ()).values())
+    targets, shape = torch.zeros_like(index), tuple(images.shape[1:])
+    parts, mixer = separate(parts, targets, world_size=1)
+    for number, part in enumerate(parts):
+        images = part(images, part.draw(Draws(0, 0, number, index), shape))
+    columns, draws = (images.float(), targets, index), mixer.draw(0, 0, index, shape)
+    (mixed, _, _), _ = mixer(columns, draws, [len(images)])
+    return mixed.round().to(torch.uint8)
 
 
 def main(file: Path) -> None:

@@ -18,10 +18,11 @@ from dltrain.loggers.events import event_files
 
 # Everything that draws random numbers or has a state: dropout, augmentation, EMA, BatchNorm
 EXACT = (
-    "model=cnn", "model.widths=[4,8]", "model.dropout=0.2", "augmentation=crop_flip",
-    "augmentation.crop.padding=1", "callbacks=[default,ema]", "trainer.accumulate=2",
-    "trainer.max_epochs=16", "trainer.log_every=7steps", "checkpoint.every=9steps",
-    "trainer.eval_every=15steps", "trainer.threads=1", "trainer.device=cpu", "hydra.run.dir=run",
+    "model=cnn", "model.widths=[4,8]", "model.dropout=0.2",
+    "augmentation=[crop_flip,mixup_cutmix]", "augmentation.crop.padding=1",
+    "callbacks=[default,ema]", "trainer.accumulate=2", "trainer.max_epochs=16",
+    "trainer.log_every=7steps", "checkpoint.every=9steps", "trainer.eval_every=15steps",
+    "trainer.threads=1", "trainer.device=cpu", "hydra.run.dir=run",
 )  # fmt: skip
 NUM_STEPS = 16 * 20
 

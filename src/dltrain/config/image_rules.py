@@ -39,6 +39,11 @@ def jitter(low: float, high: float) -> Rule:
     return rule
 
 
+def beta_alpha(value: Any) -> str | None:
+    inside = _is_number(value) and 0 < value <= 1000
+    return None if inside else "it must be a number > 0 and <= 1000"
+
+
 def whole_or_list(count: int, low: int, high: int, *, null: bool = False) -> Rule:
     """One whole number for all, or `count` of them."""
     text = f"it must be a whole number from {low} to {high}, or {count} of them"
@@ -103,6 +108,26 @@ def image_disagreements(
         if size is not None and ([size] * 2 if _is_whole(size) else size) != shape[1:]:
             wanted = f"it must be null, or that of the images, which is {shape[1:]}"
             yield f"augmentation.{name}.size", size, wanted
+
+
+def mix_disagreements(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Mixed targets have one share for each of the model's classes."""
+    logits = config["model"].get("num_classes")
+    for name, part in (config["augmentation"] or {}).items():
+        shares = part.get("num_classes")
+        is_mix = part["_target_"].startswith("dltrain.data.mix.")
+        if is_mix and _is_whole(logits) and shares != logits:
+            wanted = f"it must be model.num_classes, which is {logits}"
+            yield f"augmentation.{name}.num_classes", shares, wanted
+
+
+def view_disagreements(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """Views other than `none` are for images that can be mirrored and moved."""
+    views, shape = config["task"].get("views", "none"), config["dataset"].get("image_shape")
+    is_image = isinstance(shape, list) and len(shape) == 3 and all(map(_is_whole, shape))
+    if isinstance(shape, list) and views != "none" and not (is_image and min(shape[1:]) >= 2):
+        wanted = f"it must be none, as dataset.image_shape is {shape}: no image of 2 x 2 or more"
+        yield "task.views", views, wanted
 
 
 def _is_whole(value: Any) -> bool:

@@ -13,11 +13,14 @@ from typing import Any
 from dltrain.config.durations import PERCENT, parse_duration
 from dltrain.config.image_rules import (
     IMAGE_FOLDER,
+    beta_alpha,
     image_disagreements,
     images_or_part,
     increasing,
     jitter,
+    mix_disagreements,
     pixels_or_part,
+    view_disagreements,
     whole_or_list,
 )
 from dltrain.config.schema import Rule, each, one_of, truth
@@ -155,6 +158,7 @@ PARTS: dict[str, Rules] = {
         "magnitude": whole(0, 999),
         "num_magnitude_bins": whole(2, 1000),
     },
+    "dltrain.data.mix": {"alpha": beta_alpha, "probability": between(0, 1)},
     "dltrain.models.linear.Linear": MODEL,
     "dltrain.models.mlp.MLP": MODEL
     | {
@@ -166,7 +170,10 @@ PARTS: dict[str, Rules] = {
     "dltrain.models.resnet.ResNet": MODEL
     | {"depth": depth, "stem": one_of("cifar", "imagenet", "auto"), "input_shape": image},
     "dltrain.models.torchvision.TorchvisionModel": MODEL | {"name": text, "input_shape": image},
-    "dltrain.tasks.classification.Classification": {"num_classes": SIZE},
+    "dltrain.tasks.classification.Classification": {
+        "num_classes": SIZE,
+        "views": one_of("none", "flip", "flip_shift"),
+    },
     "dltrain.schedulers": {
         "warmup": part_of_run(at_start=True),
         "warmup_start_factor": between(0, 1),
@@ -218,6 +225,8 @@ def disagreements(config: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
         wanted = "with trainer.device=cpu it must be one of fp32, bf16, auto"
         yield "trainer.precision", "fp16", wanted
     yield from image_disagreements(config["augmentation"], config["dataset"])
+    yield from mix_disagreements(config)
+    yield from view_disagreements(config)
     labels = config["dataset"].get("num_classes")
     for group in ("model", "task"):
         logits = config[group].get("num_classes")

@@ -9,8 +9,9 @@ from torch import Tensor
 class Batch(NamedTuple):
     """Samples on the device, as a task gets them.
 
-    inputs: float32 [B, C, H, W] or [B, F], normalised. targets: int64 [B]. index: int64 [B], the
-    samples' places in the dataset.
+    inputs: float32 [B, C, H, W] or [B, F], normalised. targets: int64 [B], or float32 [B, K]
+    where samples are mixed: each class's share. index: int64 [B], the samples' places in the
+    dataset.
     """
 
     inputs: Tensor

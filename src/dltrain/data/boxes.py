@@ -72,23 +72,43 @@ def fill_boxes(images: Tensor, boxes: Tensor, color: Sequence[int]) -> Tensor:
     Boxes may reach over the border. Products of bytes: torch.where takes 100 times as long where
     the mask is not the same for long runs.
     """
-    num_images, channels, height, width = images.shape
-    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
-    row, column = (torch.arange(side, device=images.device) for side in (height, width))
-    top, left, box_height, box_width = boxes[:, :, None].unbind(1)
-    in_rows = ((row >= top) & (row < top + box_height)).to(torch.uint8)
-    in_columns = ((column >= left) & (column < left + box_width)).to(torch.uint8)
+    channels, width = images.shape[1], images.shape[3]
+    lines, inside = image_lines(images), inside_boxes(images, boxes, torch.uint8)
     paint = torch.tensor(color, dtype=torch.uint8, device=images.device).expand(channels)
-    if last:  # rows of W x C bytes: an inner loop over three channels would cost more
-        images = images.permute(0, 2, 3, 1).reshape(num_images, height, width * channels)
-        in_columns = in_columns.repeat_interleave(channels, dim=1)
-        paint = paint.repeat(width)
-    else:
-        in_rows, in_columns, paint = in_rows[:, None], in_columns[:, None], paint[:, None, None]
-    inside = in_rows[..., None] * in_columns[..., None, :]
-    filled = images * (1 - inside)
+    paint = paint.repeat(width) if lines.dim() == 3 else paint[:, None, None]
+    filled = lines * (1 - inside)
     if any(color):
         filled += inside * paint
-    if last:
-        return filled.view(num_images, height, width, channels).permute(0, 3, 1, 2)
-    return filled
+    return like_lines(images, filled)
+
+
+def image_lines(images: Tensor) -> Tensor:
+    """[n, C, H, W] as it is, or in channels_last as [n, H, W x C].
+
+    So that inner loops are long: one over three channels would cost more than the arithmetic.
+    """
+    if images.is_contiguous() or not images.is_contiguous(memory_format=torch.channels_last):
+        return images
+    return images.permute(0, 2, 3, 1).flatten(2)
+
+
+def like_lines(images: Tensor, lines: Tensor) -> Tensor:
+    """The inverse of `image_lines(images)`, for other values."""
+    if lines.dim() == 4:
+        return lines
+    num_images, channels, height, width = images.shape
+    return lines.view(num_images, height, width, channels).permute(0, 3, 1, 2)
+
+
+def inside_boxes(images: Tensor, boxes: Tensor, dtype: torch.dtype) -> Tensor:
+    """1 where a pixel lies in its image's box, else 0: fits `image_lines(images)`."""
+    channels, height, width = images.shape[1:]
+    row, column = (torch.arange(side, device=images.device) for side in (height, width))
+    top, left, box_height, box_width = boxes[:, :, None].unbind(1)
+    in_rows = ((row >= top) & (row < top + box_height)).to(dtype)
+    in_columns = ((column >= left) & (column < left + box_width)).to(dtype)
+    if image_lines(images).dim() == 3:
+        in_columns = in_columns.repeat_interleave(channels, dim=1)
+    else:
+        in_rows, in_columns = in_rows[:, None], in_columns[:, None]
+    return in_rows[..., None] * in_columns[..., None, :]

@@ -13,6 +13,9 @@ class Order:
     shares, one a rank, whose sizes differ by at most one. All ranks take the same number of steps;
     where a last short batch has fewer samples than there are ranks, the last shares are empty.
 
+    with_partner: each share that is not empty begins with the sample before it in the global batch
+    (cyclic), for those who mix samples with their neighbours. `sizes` counts it.
+
     Raises ValueError where sizes contradict each other.
     """
 
@@ -26,6 +29,7 @@ class Order:
         drop_last: bool,
         rank: int,
         world_size: int,
+        with_partner: bool = False,
     ) -> None:
         _check_sizes(batch_size, num_samples, shuffle=shuffle, world_size=world_size)
         assert 0 <= rank < world_size, (rank, world_size)
@@ -35,7 +39,8 @@ class Order:
         self._dataset_size = num_samples
         self._shuffle, self._seed = shuffle, seed
         self._rank, self._world_size = rank, world_size
-        #: how many samples of each batch are this rank's
+        self._with_partner = with_partner
+        #: how many samples of each batch this rank reads
         self.sizes = self._batch_sizes()
 
     def __len__(self) -> int:
@@ -48,22 +53,23 @@ class Order:
             order = epoch_permutation(self._seed, epoch, self._dataset_size)
         else:
             order = torch.arange(self._dataset_size)
-        if self._world_size == 1:
+        if self._world_size == 1 and not self._with_partner:
             return order[: self.num_samples]
         num_full = self.num_samples // self.batch_size * self.batch_size
-        begin, end = self._share(self.batch_size)
-        full = order[:num_full].view(-1, self.batch_size)[:, begin:end]
-        begin, end = self._share(self.num_samples - num_full)
-        return torch.cat([full.reshape(-1), order[num_full + begin : num_full + end]])
+        full = order[:num_full].view(-1, self.batch_size)[:, self._places(self.batch_size)]
+        rest = order[num_full : self.num_samples]
+        return torch.cat([full.reshape(-1), rest[self._places(len(rest))]])
 
     def _batch_sizes(self) -> list[int]:
-        begin, end = self._share(self.batch_size)
-        sizes = [end - begin] * (self.num_samples // self.batch_size)
+        sizes = [len(self._places(self.batch_size))] * (self.num_samples // self.batch_size)
         remainder = self.num_samples % self.batch_size
-        if remainder:
-            begin, end = self._share(remainder)
-            sizes.append(end - begin)
-        return sizes
+        return [*sizes, len(self._places(remainder))] if remainder else sizes
+
+    def _places(self, num_samples: int) -> Tensor:
+        """Where in a batch of num_samples what this rank reads is."""
+        begin, end = self._share(num_samples)
+        partner = [(begin - 1) % num_samples] if self._with_partner and begin < end else []
+        return torch.cat([torch.tensor(partner, dtype=torch.int64), torch.arange(begin, end)])
 
     def _share(self, num_samples: int) -> tuple[int, int]:
         """This rank's part of a batch of num_samples, begin and end; the first get one more."""

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dltrain.data.augment import Augmentation, Movement, Pixels, leading_movements
 from dltrain.data.batch import Batch, check_samples, send
+from dltrain.data.mixer import Mix, separate
 from dltrain.data.normalise import Normalise
 from dltrain.data.order import Order
 from dltrain.data.randomness import Draws
@@ -49,7 +50,7 @@ class ResidentLoader:
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device | str,
-        augmentations: Sequence[Augmentation] = (),
+        augmentations: Sequence[Augmentation | Mix] = (),
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
@@ -60,6 +61,7 @@ class ResidentLoader:
         inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
         augmented = len(augmentations) > 0
         check_samples(tuple(inputs.shape), inputs.dtype, targets, augmented=augmented)
+        parts, self._mixer = separate(augmentations, targets, world_size=world_size)
         self._order = Order(
             len(inputs),
             batch_size=batch_size,
@@ -68,6 +70,7 @@ class ResidentLoader:
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
+            with_partner=self._mixer.has_partner,
         )
         assert storage in ("device", "host"), storage
         self.batch_size = batch_size
@@ -75,11 +78,11 @@ class ResidentLoader:
         self.device = torch.device(device)
         #: samples of one epoch over all ranks
         self.num_samples = self._order.num_samples
-        self._seed = seed
+        self._seed, self._sample_shape = seed, tuple(inputs.shape[1:])
 
         home = self.device if storage == "device" else torch.device("cpu")
         self._targets = targets.to(home)
-        self._inputs = _Inputs(inputs.to(home), augmentations, mean, std, device=self.device)
+        self._inputs = _Inputs(inputs.to(home), parts, mean, std, device=self.device)
         self._sizes = self._order.sizes
         bytes_per_batch = 4 * self._sizes[0] * math.prod(inputs.shape[1:]) if self._sizes else 1
         chunk_bytes = _CPU_CHUNK_BYTES if home.type == "cpu" else _GPU_CHUNK_BYTES
@@ -96,6 +99,7 @@ class ResidentLoader:
         assert 0 <= start <= len(self), (start, len(self))
         order = self._order.epoch(epoch).to(self._targets.device)
         draws = self._inputs.draw(self._seed, epoch, order)
+        mixing = self._mixer.draw(self._seed, epoch, send(order, self.device), self._sample_shape)
         # Chunks begin at multiples of their size, whatever `start` is: an augmentation may use
         # operations whose rounding depends on the size of the batch.
         stride = self._batches_per_chunk
@@ -107,6 +111,7 @@ class ResidentLoader:
             inputs = self._inputs.read(index, [draw[chunk] for draw in draws])
             targets = send(self._targets.index_select(0, index), self.device)
             columns = (inputs, targets, send(index, self.device))
+            columns, sizes = self._mixer(columns, [draw[chunk] for draw in mixing], sizes)
             batches = zip(*(column.split(sizes) for column in columns), strict=True)
             for number, batch in enumerate(batches, first):
                 if number >= start:

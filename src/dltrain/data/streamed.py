@@ -15,6 +15,7 @@ from torch import Tensor
 
 from dltrain.data.augment import Augmentation, leading_movements, move_images
 from dltrain.data.batch import Batch, Lane, check_samples, send
+from dltrain.data.mixer import Mix, separate
 from dltrain.data.normalise import Normalise
 from dltrain.data.order import Order
 from dltrain.data.randomness import Draws
@@ -32,6 +33,7 @@ class _Epoch:
     index: tuple[Tensor, ...]  # int64 [B] on the host
     samples: tuple[Tensor, ...]  # int64 [B, 1 + k] on the host: what the readers are asked for
     draws: list[tuple[Tensor, ...]]  # [B, ...] on the device, for each part that works there
+    mixing: list[tuple[Tensor, ...]]  # the same for the mixer
 
 
 class StreamedLoader:
@@ -59,7 +61,7 @@ class StreamedLoader:
         std: Sequence[float],
         device: torch.device | str,
         num_workers: int,
-        augmentations: Sequence[Augmentation] = (),
+        augmentations: Sequence[Augmentation | Mix] = (),
         shuffle: bool = False,
         seed: int = 0,
         drop_last: bool = False,
@@ -69,6 +71,7 @@ class StreamedLoader:
         self._shape, self._channels_last = tuple(source.shape), source.channels_last
         dtype = torch.from_numpy(np.empty(0, source.dtype)).dtype
         check_samples((len(source), *self._shape), dtype, targets, augmented=bool(augmentations))
+        parts, self._mixer = separate(augmentations, targets, world_size=world_size)
         self._order = Order(
             len(source),
             batch_size=batch_size,
@@ -77,12 +80,13 @@ class StreamedLoader:
             drop_last=drop_last,
             rank=rank,
             world_size=world_size,
+            with_partner=self._mixer.has_partner,
         )
         self.batch_size, self.num_samples = batch_size, self._order.num_samples
         self.num_workers, self.device = num_workers, torch.device(device)
         self._seed, self._shuffle, self._targets = seed, shuffle, targets
         self._sizes = getattr(source, "sizes", None)
-        self._parts = dict(enumerate(augmentations))
+        self._parts = dict(enumerate(parts))
         self._framing = self._take_framing()
         self._moves = leading_movements(list(self._parts.values()))
         unit = 255.0 if dtype == torch.uint8 else 1.0
@@ -141,8 +145,11 @@ class StreamedLoader:
 
     def _batch(self, epoch: int, number: int, columns: tuple[Tensor, ...]) -> Batch:
         samples, targets, index = self._lane.receive(columns)
-        draws = [draw[number] for draw in self._drawn(epoch).draws]
-        return Batch(self._transform(samples, draws), targets, index)
+        drawn = self._drawn(epoch)
+        inputs = self._transform(samples, [draw[number] for draw in drawn.draws])
+        mixing = [draw[number] for draw in drawn.mixing]
+        mixed, _ = self._mixer((inputs, targets, index), mixing, [len(index)])
+        return Batch(*mixed)
 
     def close(self) -> None:
         """Ends the workers; another epoch would start them again."""
@@ -176,7 +183,9 @@ class StreamedLoader:
             part.draw(Draws(self._seed, epoch, number, on_device), self._shape).split(sizes)
             for number, part in self._parts.items()
         ]
-        return _Epoch(order.split(sizes), samples.split(sizes), draws)
+        mixing = self._mixer.draw(self._seed, epoch, on_device, self._shape)
+        mixing_by_batch = [draw.split(sizes) for draw in mixing]
+        return _Epoch(order.split(sizes), samples.split(sizes), draws, mixing_by_batch)
 
     def _transform(self, samples: Tensor, draws: Sequence[Tensor]) -> Tensor:
         """Augmented and normalised, on the device."""

@@ -7,17 +7,28 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltrain.tasks.views import VIEWS
+
 
 class Classification:
-    """One label in [0, num_classes) a sample; models return logits [B, K].
+    """One label in [0, num_classes) a sample, or a share of each class; logits are [B, K].
+
+    views: what of each image is looked at when it is evaluated: `none`, the image alone; `flip`,
+    its mirror image too; `flip_shift`, also both moved by a pixel. Predictions, and the loss, are
+    those of the mean probabilities; see `dltrain.tasks.views`.
 
     Gives sums and counts, never means of means: whoever adds them up over micro-batches, uneven
     batches and processes gets the exact metric of the whole.
     """
 
-    def __init__(self, *, num_classes: int, label_smoothing: float = 0.0) -> None:
+    def __init__(
+        self, *, num_classes: int, label_smoothing: float = 0.0, views: str = "none"
+    ) -> None:
         if not 0.0 <= label_smoothing < 1.0:
             raise ValueError(f"task.label_smoothing is {label_smoothing}; it must be >= 0 and < 1")
+        if views not in VIEWS:
+            raise ValueError(f"task.views is {views!r}; it must be one of {', '.join(VIEWS)}")
+        self.predict = VIEWS[views]
         self.label_smoothing = label_smoothing
         self.top = 5 if num_classes > 5 else None  # top-5 of five classes says nothing
         self.metrics: dict[str, tuple[str, ...]] = {
@@ -32,7 +43,7 @@ class Classification:
         logits = model(batch.inputs)
         loss = F.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
         # 2 us a step; comparing and counting wait for `train_sums`, once for many batches
-        return loss, (logits.argmax(1), batch.targets)
+        return loss, (logits.argmax(1), labels_of(batch.targets))
 
     def train_sums(self, predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Sums over the samples of many batches, concatenated: here, how many were right."""
@@ -40,7 +51,7 @@ class Classification:
 
     def evaluate(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """Sums over one batch, `loss` among them (float64)."""
-        logits, targets = model(batch.inputs).float(), batch.targets
+        logits, targets = self.predict(model, batch.inputs), batch.targets
         losses = F.cross_entropy(
             logits, targets, label_smoothing=self.label_smoothing, reduction="none"
         )
@@ -49,3 +60,8 @@ class Classification:
             best = logits.topk(self.top, dim=1).indices
             sums[f"accuracy_top{self.top}"] = (best == targets[:, None]).any(1).sum()
         return sums
+
+
+def labels_of(targets: Tensor) -> Tensor:
+    """int64 [B]: the labels, or of shares [B, K] the classes that have most."""
+    return targets if targets.dim() == 1 else targets.argmax(1)
