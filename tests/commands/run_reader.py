@@ -9,7 +9,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from dltrain.loggers.events import event_files, read_records
 
-TIMES = ("time", "samples_per_sec")
+TIMES = ("time", "samples_per_sec", "data_share")
 
 
 def newest_step(run_dir):

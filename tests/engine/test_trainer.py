@@ -16,6 +16,9 @@ from dltrain.engine.update import Update
 from dltrain.errors import NonFiniteError, UserError
 
 
+TIMES = ("time", "samples_per_sec", "data_share")  # no two runs take the same
+
+
 class StopAt(Callback):
     """Asks to stop as a signal does, after some step."""
 
@@ -30,7 +33,7 @@ class StopAt(Callback):
 def rows(run):
     lines = (run.folder / "metrics.jsonl").read_text().splitlines()
     found = [json.loads(line) for line in lines]
-    return [{k: v for k, v in r.items() if k not in ("time", "samples_per_sec")} for r in found]
+    return [{k: v for k, v in r.items() if k not in TIMES} for r in found]
 
 
 def result(run):

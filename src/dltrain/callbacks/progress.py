@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dltrain.engine.trainer import Trainer
 
 SILENCE_SEC = 60  # after so long without an evaluation, a line says that training goes on
+NOTEWORTHY_WAITING = 0.2  # of the time: less is not worth a place on the line
 MOST_TELLING = ("accuracy/val", "loss/val", "loss/train", "accuracy/train")
 
 
@@ -39,7 +40,7 @@ class Progress(Callback):
         self.line_every_sec = line_every_sec
         # Read by the drawing thread: replaced, never changed in place.
         self.metrics: dict[str, float] = {}
-        self.samples_per_sec = 0.0
+        self.samples_per_sec = self.data_share = 0.0
         self._bar: ProgressBar | None = None
         self._unprinted: list[str] = []
         self._printed_at = -math.inf
@@ -61,6 +62,7 @@ class Progress(Callback):
         train = {f"{name}/train": row[name] for name in ("loss", "accuracy") if name in row}
         self.metrics = self.metrics | train
         self.samples_per_sec = row.get("samples_per_sec", 0.0)
+        self.data_share = row.get("data_share", 0.0)
         line = self._line(trainer)
         if time.monotonic() - max(self._printed_at, self._begin[0]) > SILENCE_SEC:
             self._print_line(line)
@@ -108,7 +110,8 @@ class Progress(Callback):
         return {name: f"{name} {_number(metrics[name])}" for name in order}
 
     def _speed(self) -> str:
-        return f"{self.samples_per_sec:,.0f} samples/s" if self.samples_per_sec else ""
+        waiting = f", {self.data_share:.0%} data" if self.data_share >= NOTEWORTHY_WAITING else ""
+        return f"{self.samples_per_sec:,.0f} samples/s{waiting}" if self.samples_per_sec else ""
 
     def _time_left(self, trainer: Trainer) -> str:
         """From the speed since training was first seen to go on, evaluation included.

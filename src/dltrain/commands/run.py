@@ -271,5 +271,6 @@ class Run:
             checkpoint=self.saver.durable,
             wall_time_sec=round(trainer.clock.elapsed(), 3),
             samples_per_sec=round(trainer.num_samples / seconds, 1) if seconds else None,
+            data_share=round(trainer.clock.total_waiting / seconds, 4) if seconds else None,
             num_parameters=sum(p.numel() for p in trainer.model.parameters()),
         )

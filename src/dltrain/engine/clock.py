@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterator
+from typing import Any
 
 
 class Clock:
@@ -14,6 +16,7 @@ class Clock:
         self.before = 0.0  # seconds of earlier starts of this run
         self.begin: float | None = None
         self.training = self.total_training = 0.0
+        self.waiting = self.total_waiting = 0.0  # of training, for the next batch
         self.resumed: float | None = None
         self.deadline = math.inf
 
@@ -29,11 +32,23 @@ class Clock:
             self.training += time.monotonic() - self.resumed
             self.resumed = None
 
-    def lap(self) -> float:
-        """Seconds of training since the last lap; more than 0."""
-        seconds, self.training = self.training, 0.0
+    def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        """`batches`, the host's waiting for each counted: 0.1 us a step."""
+        now = time.perf_counter
+        begin = now()
+        for batch in batches:
+            self.waiting += now() - begin
+            yield batch
+            del batch  # not kept while the next is made: on a GPU it may be large
+            begin = now()
+
+    def lap(self, num_samples: int) -> dict[str, float]:
+        """What a row says of the training since the last lap, in which there were `num_samples`."""
+        seconds, self.training = max(self.training, 1e-9), 0.0
+        waiting, self.waiting = min(self.waiting, seconds), 0.0
         self.total_training += seconds
-        return max(seconds, 1e-9)
+        self.total_waiting += waiting
+        return {"samples_per_sec": num_samples / seconds, "data_share": waiting / seconds}
 
     def elapsed(self) -> float:
         """Seconds since the run first started, time between its starts left out."""

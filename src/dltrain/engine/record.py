@@ -30,6 +30,7 @@ PLAIN_NAMES = {
     "grad_norm": "optim/grad_norm",
     "skipped": "optim/skipped_steps",
     "samples_per_sec": "time/samples_per_sec",
+    "data_share": "time/data",
 }
 
 

@@ -73,7 +73,7 @@ class Trainer:
     def fit(self) -> None:
         """Trains from where it is until the budget is spent or somebody asks to stop."""
         self.start()
-        batches = self.batches()
+        batches = self.clock.timed(self.batches())
         while self.step < self.last_step and not self.should_stop:
             self.train_step(next(batches))
             self.step += 1
@@ -139,7 +139,7 @@ class Trainer:
         self.done["log"] = self.step
         samples = self.sums.num_samples + sum(self.sums.counts)
         self.num_samples += samples
-        extra = self.update.numbers() | {"samples_per_sec": samples / self.clock.lap()}
+        extra = self.update.numbers() | self.clock.lap(samples)
         self.recorder.row(self, "train", self.sums.read(), **extra)
 
     def evaluate(self) -> bool:
