@@ -23,8 +23,8 @@ def main() -> None:
     import atexit
     import threading
 
-    # As the interpreter itself ends: idle threads of an executor (torch.compile has one) are told to
-    # go before threads are waited for
+    # As the interpreter itself ends: idle threads of an executor (torch.compile has one) are told
+    # to go before threads are waited for
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -16,6 +16,7 @@ from dltrain.errors import DltrainError, StorageError
 COMMANDS = {
     "train": ("dltrain.commands.train", "one run, or with -m a sweep"),
     "resume": ("dltrain.commands.resume", "continue a run in its own directory"),
+    "benchmark": ("dltrain.commands.benchmark", "where a config's time goes, and what to change"),
     "info": ("dltrain.commands.info", "what can be chosen, and what this machine has"),
 }
 USAGE = """\
@@ -84,7 +85,7 @@ def dispatch(argv: list[str]) -> int:
     if is_completion(argv):
         return command("dltrain.commands.completion")(argv)
     if not argv or argv[0] in ("-h", "--help", "help"):
-        lines = [f"  {name:<10}{text}" for name, (_, text) in COMMANDS.items()]
+        lines = [f"  {name:<11}{text}" for name, (_, text) in COMMANDS.items()]
         print(USAGE.format(commands="\n".join(lines)), end="")
         return 0
     if argv[0] in ("-V", "--version"):

@@ -180,3 +180,11 @@ def test_what_matters_less_is_left_out_first():
 def test_impossible_arguments_are_refused():
     with pytest.raises(ValueError, match="line_every_sec is -1; it must be >= 0"):
         Progress(line_every_sec=-1)
+
+
+def test_waiting_for_data_is_shown_where_it_matters():
+    progress = Progress(line_every_sec=1000)
+    progress.samples_per_sec = 1234.5
+    assert progress._speed() == "1,234 samples/s"
+    progress.data_share = 0.62
+    assert progress._speed() == "1,234 samples/s, 62% data"

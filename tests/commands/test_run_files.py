@@ -53,7 +53,8 @@ def test_metrics(finished_run):
         assert row["epoch"] == row["step"] // 20
         assert 0 <= row["accuracy"] <= 1
         assert row["loss"] > 0
-    assert {"lr", "samples_per_sec"} < set(found[1])
+    assert {"lr", "samples_per_sec", "data_share"} < set(found[1])
+    assert 0 < found[1]["data_share"] < 1
 
 
 def test_summary(finished_run):
@@ -71,6 +72,7 @@ def test_summary(finished_run):
     assert summary["num_parameters"] == 64 * 16 + 16 + 16 * 10 + 10
     assert summary["wall_time_sec"] > 0
     assert summary["samples_per_sec"] > 0
+    assert 0 < summary["data_share"] < 1
 
 
 def test_record(finished_run):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -14,7 +15,6 @@ from dltrain.engine.evaluate import evaluate
 from dltrain.engine.guard import DeviceGuard, HostGuard
 from dltrain.engine.update import Update
 from dltrain.errors import NonFiniteError, UserError
-
 
 TIMES = ("time", "samples_per_sec", "data_share")  # no two runs take the same
 
@@ -362,3 +362,30 @@ def test_an_event_that_no_callback_wants_costs_nothing(training, tmp_path):
     run = training.make_run(tmp_path / "run", ema=False)
     assert run.trainer.after_update == []
     assert run.trainer.on_evaluate == []
+
+
+def test_rows_and_the_clock_say_how_long_it_waited_for_batches(training, tmp_path):
+    """Sleeping takes at least its time on any machine."""
+    run = training.make_run(tmp_path / "run", num_steps=8, log_every=4, num_samples=26)
+    loader = run.trainer.train_loader
+
+    class Slow:
+        batch_size, num_samples = loader.batch_size, loader.num_samples
+        __len__ = lambda self: len(loader)  # noqa: E731
+
+        def epoch(self, epoch, start=0):
+            for batch in loader.epoch(epoch, start):
+                time.sleep(0.01)
+                yield batch
+
+    run.trainer.train_loader = Slow()
+    training.start(run).trainer.fit()
+    result(run)
+    lines = map(json.loads, (run.folder / "metrics.jsonl").read_text().splitlines())
+    found = [row for row in lines if row["split"] == "train"]
+    assert [row["step"] for row in found] == [4, 8]
+    clock = run.trainer.clock
+    assert clock.total_training >= clock.total_waiting >= 8 * 0.0099
+    for row in found:
+        training_sec = 4 * 13 / row["samples_per_sec"]
+        assert training_sec * 1.001 >= row["data_share"] * training_sec >= 4 * 0.0099

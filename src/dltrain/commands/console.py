@@ -75,6 +75,19 @@ def logging_to(run_dir: Path) -> Iterator[Callable[[], None]]:
                 handler.close()
 
 
+@contextmanager
+def logging_to_screen() -> Iterator[None]:
+    """For commands that leave nothing behind."""
+    handler = ConsoleHandler(logging.INFO)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
 def say_what_is_trained(
     config: dict[str, Any], choices: dict[str, Any], trainer: Any, data: Any, place: str
 ) -> None:

@@ -23,11 +23,7 @@ from dltrain.errors import UserError
 
 def run_job(job: Job, signals: Signals) -> Result:
     """Trains, tests, records. Raises DltrainError for any end but completion or a signal."""
-    if (os.environ.get("WORLD_SIZE") or "1") != "1":
-        raise UserError(
-            "several processes were started (torchrun), and this version trains in one\n"
-            "start dltrain itself, on the device that you want: trainer.device=cuda:1"
-        )
+    refuse_several_processes()
     check_device(job.config["trainer"])
     with Claim(job.run_dir, fresh=job.named_by_us) as claim:
         going_on = not claim.is_new and decide_to_go_on(job, claim.path)
@@ -60,6 +56,14 @@ def run_job(job: Job, signals: Signals) -> Result:
                 run.show_first_batch()
                 run.trainer.fit()
                 return run.conclude(signals)
+
+
+def refuse_several_processes() -> None:
+    if (os.environ.get("WORLD_SIZE") or "1") != "1":
+        raise UserError(
+            "several processes were started (torchrun), and this version trains in one\n"
+            "start dltrain itself, on the device that you want: trainer.device=cuda:1"
+        )
 
 
 def decide_to_go_on(job: Job, run_dir: Path) -> bool:

@@ -33,7 +33,7 @@ class Clock:
             self.resumed = None
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
-        """`batches`, the host's waiting for each counted: 0.1 us a step."""
+        """`batches`, the host's waiting for each counted: 0.2 us a step."""
         now = time.perf_counter
         begin = now()
         for batch in batches:
