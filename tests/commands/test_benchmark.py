@@ -31,7 +31,7 @@ def table(outcome):
         ("trainer.max_time=0.01 s", "trainer.log_every=2 steps"),
         ("trainer.accumulate=2", "callbacks=[default,ema,profiler]", "loader.drop_last=true"),
         ("loader.placement=stream", "loader.num_workers=1"),
-        ("dataset.num_val=0", "checkpoint.monitor=accuracy/train"),
+        ("dataset=synthetic", "dataset.num_val=0", "checkpoint.monitor=accuracy/train"),
     ],
     ids=["steps", "time", "accumulate", "stream", "no-val"],
 )
