@@ -59,7 +59,8 @@ class Engine:
 
     def __init__(self, root: str, *overrides: str) -> None:
         config = check(job_config(compose([*OVERRIDES, f"dataset.root={root}", *overrides])))
-        self.trainer = trainer = make_trainer(config, read_data(config), [])
+        self.trainer, _ = make_trainer(config, read_data(config), [])
+        trainer = self.trainer
         never = dict.fromkeys(("num_steps", "eval_every", "save_every"), 1 << 60)
         trainer.plan = replace(trainer.plan, **never)
         trainer.prepare()

@@ -3,19 +3,21 @@
 import re
 
 import pytest
+from photos import make_folder
 
 from dltrain.commands.advice import Facts, advice, verdict
 from dltrain.commands.benchmark import in_units, in_words
 
 BRIEF = ("--seconds", "0.2", "trainer.threads=1", "model.hidden_sizes=[16]")
 CONFIG = {
-    "loader": {"num_workers": 0, "batch_size": 64},
+    "dataset": {"decode": "exact"},
+    "loader": {"batch_size": 64},
     "trainer": {"compile": False, "threads": "auto"},
     "augmentation": {},
 }
 FACTS = {
-    "data": 0.01, "step": 0.1, "both": 0.11, "waiting": 0.09, "storage": "device", "device": "cpu",
-    "precision": "fp32", "cores": 4, "run_sec": 10.0, "bf16": False,
+    "data": 0.01, "step": 0.1, "both": 0.11, "waiting": 0.09, "storage": "device", "num_workers": 0,
+    "device": "cpu",     "precision": "fp32", "cores": 4, "run_sec": 10.0, "bf16": False,
 }  # fmt: skip
 
 
@@ -64,6 +66,18 @@ def test_mistakes_are_those_of_train(argv, message, without_torch, tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+def test_files_are_decoded_while_it_measures(dltrain, tmp_path):
+    photo_folder = make_folder(tmp_path / "photos")
+    outcome = dltrain(
+        "benchmark", "--seconds", "0.2", "dataset=image_folder", f"dataset.root={photo_folder}",
+        "dataset.size=16", "augmentation=imagenet", "model=linear", "loader.batch_size=5",
+        "trainer.threads=1",
+    )  # fmt: skip
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "workers as needed" in outcome.out
+    assert table(outcome).keys() == {"data", "step", "both"}
+
+
 def test_a_narrow_terminal(dltrain, monkeypatch):
     monkeypatch.setenv("COLUMNS", "20")
     said = dltrain("benchmark", *BRIEF).out.partition("takes ")[2]
@@ -97,14 +111,14 @@ SLOW_DATA = {"data": 0.3, "both": 0.4, "waiting": 0.75}
             ["loader.placement=device", "loader.num_workers=4"],
         ),
         (
-            SLOW_DATA | {"storage": "stream", "fits": False},
-            {"loader": {"num_workers": 4, "batch_size": 64}},
+            SLOW_DATA | {"storage": "stream", "fits": False, "num_workers": 4},
+            {},
             ["more CPU cores"],
         ),
         (
             SLOW_DATA | {"storage": "stream", "decodes": True},
             {},
-            ["dltrain prepare", "loader.num_workers=4"],
+            ["dltrain prepare", "dataset.decode=fast", "loader.num_workers=4"],
         ),
         (SLOW_DATA | {"storage": "host"}, {}, ["loader.placement=device"]),
         (SLOW_DATA, {"augmentation": {"color": {}}}, ["a cheaper augmentation (color now)"]),

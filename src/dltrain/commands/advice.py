@@ -20,12 +20,13 @@ class Facts:
     both: float
     waiting: float  # the part of `both` in which the loop waits for the next batch
     storage: str  # where the batches come from: device, host or stream
+    num_workers: int
     device: str  # cpu or cuda
     precision: str
     cores: int
     run_sec: float  # the whole budget
     decodes: bool = False  # samples are files that are decoded one by one
-    fits: bool = True  # the set has a place in half of the device's free memory
+    fits: bool = True  # it is in memory, and has a place in half of the device's that is free
     bf16: bool = False  # the hardware computes in it
 
     @property
@@ -57,14 +58,16 @@ def advice(facts: Facts, config: dict[str, Any]) -> list[str]:
 
 
 def about_data(facts: Facts, config: dict[str, Any]) -> Iterator[str]:
-    loader = config["loader"]
+    dataset = config["dataset"]
     if facts.decodes:
         yield "dltrain prepare packs the images once, so that they are read without decoding"
+    if facts.decodes and "decode" in dataset and dataset["decode"] == "exact":
+        yield "dataset.decode=fast: JPEGs in less time, with slightly other pixels"
     if facts.storage == "stream" and facts.fits and not facts.decodes:
-        yield "loader.placement=device: the whole set fits into its memory"
+        yield "loader.placement=device: the set is in memory, and needs no worker"
     if facts.storage == "host" and facts.fits:
         yield "loader.placement=device: the set fits into half of what is free there"
-    if facts.storage == "stream" and loader["num_workers"] < facts.cores:
+    if facts.storage == "stream" and facts.num_workers < facts.cores:
         yield f"loader.num_workers={facts.cores}: so many read ahead while a step is computed"
     elif facts.storage == "stream" and facts.data > facts.step:
         yield "more CPU cores: all of these read already"

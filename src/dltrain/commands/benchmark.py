@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from dltrain import build
-from dltrain.build_data import Data, make_loader, placement, read_data
+from dltrain.build_data import Data, read_data
+from dltrain.build_loaders import NoSamples, Placement, fits_device, make_loader, placement
 from dltrain.commands import advice, console
+from dltrain.commands.checked import checked
 from dltrain.commands.failures import enough_memory, storage_errors
 from dltrain.commands.hydra_app import choices_of
 from dltrain.commands.job import check_device, check_weights_exist, refuse_several_processes
 from dltrain.commands.train import parse, take_allowed_targets
 from dltrain.config import compose as composing
-from dltrain.config.check import check
 from dltrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,11 +71,11 @@ def main(argv: list[str]) -> int:
     check_device(config["trainer"])
     check_weights_exist(config)
     with storage_errors():
-        data = read_data(config, allowed, console.download_progress())
+        data = read_data(config, allowed, console.progress())
     with console.logging_to_screen(), enough_memory():
-        trainer = make_trainer(config, data, allowed)
+        trainer, place = make_trainer(config, data, allowed)
         plan = trainer.plan
-        console.say_what_is_trained(config, choices, trainer, data)
+        console.say_what_is_trained(config, choices, trainer, data, place.why)
         from dltrain.engine.measure import measure
 
         try:
@@ -84,7 +85,7 @@ def main(argv: list[str]) -> int:
             trainer.train_loader.close()
     say_times(measured, config["loader"]["batch_size"])
     run_sec = say_length(measured, plan, config)
-    say_what_to_change(facts_of(measured, trainer, data, run_sec), config)
+    say_what_to_change(facts_of(measured, trainer, data, place, run_sec), config)
     return 0
 
 
@@ -113,51 +114,61 @@ def composed(argv: list[str], allowed: list[str]) -> tuple[dict[str, Any], dict[
     cfg = composing.compose(args.overrides, **config)
     if str(OmegaConf.select(cfg, "hydra.mode")).endswith("MULTIRUN"):
         raise UserError("hydra.mode=MULTIRUN is a sweep; benchmark measures one config")
-    return check(composing.job_config(cfg), allowed=allowed), choices_of(cfg)
+    return checked(composing.job_config(cfg), allowed=allowed), choices_of(cfg)
 
 
-def make_trainer(config: dict[str, Any], data: Data, allowed: list[str]) -> Trainer:
-    """The trainer of a run that writes nothing."""
+def make_trainer(
+    config: dict[str, Any], data: Data, allowed: list[str]
+) -> tuple[Trainer, Placement]:
+    """The trainer of a run that writes nothing, and where its data lies."""
     from dltrain.engine.device import choose_device
     from dltrain.engine.record import Recorder
     from dltrain.engine.saver import Saver
 
     device = choose_device(config["trainer"]["device"])
-    place = placement(config["loader"], data, device)
-    loaders = {
-        split: make_loader(config, data, split, device, place, allowed)
-        for split in ("train", "val")
-    }
+    place = placement(config, data, device)
+    train_loader = make_loader(
+        config, data, "train", device, place, allowed=allowed, progress=console.progress()
+    )
+    val_loader = NoSamples()  # evaluations never come, but a monitor may ask for them
+    val_loader.num_samples = len(data.splits["val"].targets)
     callbacks = {k: v for k, v in (config["callbacks"] or {}).items() if k not in LEFT_OUT}
     settings = config["checkpoint"]
     names = {name: settings[name] for name in ("keep", "monitor", "mode")}
-    return build.make_trainer(
+    trainer = build.make_trainer(
         config | {"callbacks": callbacks},
-        loaders,
+        {"train": train_loader, "val": val_loader},
         device,
         recorder=Recorder(Nowhere(), {}),
         saver=Saver(Path(os.devnull), config_digest="", **names),
         threads=config["trainer"]["threads"],
         allowed=allowed,
     )
+    return trainer, place
 
 
-def facts_of(measured: Measured, trainer: Trainer, data: Data, run_sec: float) -> advice.Facts:
+def facts_of(
+    measured: Measured, trainer: Trainer, data: Data, place: Placement, run_sec: float
+) -> advice.Facts:
+    import numpy as np
+
     from dltrain.engine.device import choose_precision
 
-    device = trainer.device
-    whole = {"num_workers": 0, "placement": "auto"}
+    device, inputs = trainer.device, data.splits["train"].inputs
+    in_memory = isinstance(inputs, np.ndarray)
     return advice.Facts(
         data=measured.median("data"),
         step=measured.median("step"),
         both=measured.median("both"),
         waiting=measured.median("waiting"),
-        storage=trainer.train_loader.storage,
+        storage=place.storage,
+        num_workers=place.num_workers,
         device=device.type,
         precision=trainer.precision,
         cores=num_cores(),
         run_sec=run_sec,
-        fits=placement(whole, data, device) == "device",
+        decodes=place.storage == "stream" and not in_memory,
+        fits=in_memory and fits_device(inputs.nbytes, device),
         bf16=choose_precision("auto", device) == "bf16",
     )
 
