@@ -1,9 +1,11 @@
 """Which samples come in which batch of which epoch, on which rank: a function, without state."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dltrain.data.randomness import epoch_permutation
+from dltrain.data.window import windowed_permutation
 
 
 class Order:
@@ -15,6 +17,9 @@ class Order:
 
     with_partner: each share that is not empty begins with the sample before it in the global batch
     (cyclic), for those who mix samples with their neighbours. `sizes` counts it.
+
+    shards: of a set that lies in shards, the number of samples of each and the number of shards
+    that may be open at a time (see `windowed_permutation`); None where any sample is at hand.
 
     Raises ValueError where sizes contradict each other.
     """
@@ -30,6 +35,7 @@ class Order:
         rank: int,
         world_size: int,
         with_partner: bool = False,
+        shards: tuple[np.ndarray, int] | None = None,
     ) -> None:
         _check_sizes(batch_size, num_samples, shuffle=shuffle, world_size=world_size)
         assert 0 <= rank < world_size, (rank, world_size)
@@ -40,6 +46,8 @@ class Order:
         self._shuffle, self._seed = shuffle, seed
         self._rank, self._world_size = rank, world_size
         self._with_partner = with_partner
+        assert shards is None or int(shards[0].sum()) == num_samples, num_samples
+        self._shards = shards
         #: how many samples of each batch this rank reads
         self.sizes = self._batch_sizes()
 
@@ -49,7 +57,10 @@ class Order:
 
     def epoch(self, epoch: int) -> Tensor:
         """This rank's samples of an epoch in the order in which they come: int64 on the CPU."""
-        if self._shuffle:
+        if self._shuffle and self._shards is not None:
+            sizes, window = self._shards
+            order = windowed_permutation(self._seed, epoch, torch.from_numpy(sizes), window)
+        elif self._shuffle:
             order = epoch_permutation(self._seed, epoch, self._dataset_size)
         else:
             order = torch.arange(self._dataset_size)
