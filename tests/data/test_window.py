@@ -108,3 +108,11 @@ def test_without_shuffling_shards_come_as_they_lie():
         NUM_SAMPLES, rank=0, world_size=1, shards=(SIZES, 3), **OPTIONS | {"shuffle": False}
     )
     assert torch.equal(order.epoch(0), torch.arange(NUM_SAMPLES))
+
+
+def test_every_stretch_of_the_order_is_of_a_whole_window_of_shards():
+    sizes, window = np.full(40, 1000), 8
+    shards = np.repeat(np.arange(40), 1000)[order_of(window=window, sizes=sizes)]
+    for stretch in np.split(shards, 400)[100:300]:  # of 100 samples, in the middle
+        assert np.unique(stretch).size >= window - 1
+        assert np.bincount(stretch).max() < 50

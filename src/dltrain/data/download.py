@@ -59,6 +59,18 @@ def download(remote: Remote, folder: Path, progress: Progress | None = None) -> 
     )
 
 
+def fetch(url: str, path: Path, *, limit: int) -> None:
+    """What an http address answers, into path. Raises OSError, also where it is over the limit."""
+    try:
+        with path.open("wb") as file:
+            for piece in _pieces(url):
+                if file.tell() + len(piece) > limit:
+                    raise OSError(f"{url}: more than {limit:,} bytes came")
+                file.write(piece)
+    except _MirrorError as error:
+        raise OSError(f"{url}: {error}") from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary name beside path; what is written there takes path's place if nothing fails.
