@@ -155,8 +155,9 @@ def make_loader(
     try:
         if place.storage == "stream":
             return streamed(arrays, split, num_workers=place.num_workers, **options)
+        shards = getattr(arrays.inputs, "shards", None)
         arrays = in_memory(arrays, split, place.num_workers, progress)
-        return resident(arrays, storage=place.storage, **options)
+        return resident(arrays, storage=place.storage, shards=shards, **options)
     except ValueError as error:
         raise UserError(str(error)) from error
 

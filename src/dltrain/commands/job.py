@@ -106,6 +106,8 @@ FREE_KEYS = (
     "loader.placement",
     "dataset.root",
     "dataset.download",
+    "dataset.cache",
+    "dataset.cache_limit_gb",
     "loggers",
     "callbacks.progress",
     "callbacks.profiler",

@@ -88,6 +88,26 @@ IMAGE_FOLDER: dict[str, Rule] = {
 }
 
 
+def split_names(value: Any) -> str | None:
+    names = ("train", "val", "test")
+    ok = isinstance(value, list) and "train" in value and all(each in names for each in value)
+    return None if ok else "it must be a list with train, and with val and test where they are"
+
+
+def number_of_shards(value: Any) -> str | None:
+    good = _is_whole(value) and value >= 0
+    return None if good else "it must be a whole number of shards, or 0: all of them"
+
+
+MDS: dict[str, Rule] = {
+    "splits": split_names,
+    "size": image_side,
+    "crop_fraction": crop_fraction,
+    "decode": one_of("exact", "fast"),
+    "shuffle_window": number_of_shards,
+}
+
+
 def image_disagreements(
     augmentation: Mapping[str, Any] | None, dataset: Mapping[str, Any]
 ) -> Iterator[tuple[str, Any, str]]:

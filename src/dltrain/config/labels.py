@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 MAX_LENGTH = 80
 SKIPPED = (
-    "resume", "loggers", "dataset.root", "dataset.download", "trainer.device", "trainer.log_every",
+    "resume", "loggers", "dataset.root", "dataset.download", "dataset.cache",
+    "dataset.cache_limit_gb", "trainer.device", "trainer.log_every",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from dltrain.config.durations import PERCENT, parse_duration
 from dltrain.config.image_rules import (
     IMAGE_FOLDER,
+    MDS,
     beta_alpha,
     image_disagreements,
     images_or_part,
@@ -134,6 +135,7 @@ PARTS: dict[str, Rules] = {
     "dltrain.data.synthetic.Synthetic": SAMPLES,
     "dltrain.data.image_folder.ImageFolder": IMAGE_FOLDER | {"num_test": images_or_part},
     "dltrain.data.imagenet.ImageNet": IMAGE_FOLDER,
+    "dltrain.data.mds.MDS": MDS | {"image_column": text, "cache_limit_gb": positive},
     "dltrain.data.augment.Crop": {"padding": whole(0, 1024)},
     "dltrain.data.augment.Flip": {"probability": between(0, 1)},
     "dltrain.data.shift.Shift": {"distance": pixels_or_part},

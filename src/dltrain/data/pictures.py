@@ -65,6 +65,18 @@ class Pictures:
         )
 
     @property
+    def shards(self) -> tuple[np.ndarray, int] | None:
+        """Of a shelf that lies in shards: the samples of each, and how many may be open at a time.
+
+        They decide in which order training reads; see `dltrain.data.order`.
+        """
+        given = getattr(self._shelf, "shards", None)
+        if given is None:
+            return None
+        sizes = np.diff(given[0].cumsum().clip(max=len(self)), prepend=0)
+        return sizes[sizes > 0], given[1]
+
+    @property
     def nbytes(self) -> int:
         """What all samples would take in memory."""
         return len(self) * math.prod(self.shape)

@@ -33,7 +33,8 @@ class ResidentLoader:
     inputs: uint8 [N, C, H, W] (or [N, F]), normalised to (x / 255 - mean) / std by channel; or
     float32 of any shape, normalised to (x - mean) / std. targets: int64 [N].
 
-    batch_size counts the samples of all ranks together; see `Order`.
+    batch_size counts the samples of all ranks together; shards: of a set that was read from some;
+    see `Order`.
 
     storage: `device` keeps the samples on the device; `host` keeps them in the host's memory,
     augments them there and sends each chunk over as uint8.
@@ -57,6 +58,7 @@ class ResidentLoader:
         storage: Literal["device", "host"] = "device",
         rank: int = 0,
         world_size: int = 1,
+        shards: tuple[np.ndarray, int] | None = None,
     ) -> None:
         inputs, targets = torch.as_tensor(inputs), torch.as_tensor(targets)
         augmented = len(augmentations) > 0
@@ -71,6 +73,7 @@ class ResidentLoader:
             rank=rank,
             world_size=world_size,
             with_partner=self._mixer.has_partner,
+            shards=shards,
         )
         assert storage in ("device", "host"), storage
         self.batch_size = batch_size

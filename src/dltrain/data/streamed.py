@@ -42,7 +42,8 @@ class StreamedLoader:
     source: samples of uint8 [C, H, W] (or [F]), normalised to (x / 255 - mean) / std by channel; or
     of float32, normalised to (x - mean) / std. targets: int64 [N].
 
-    batch_size counts the samples of all ranks together; see `Order`. With num_workers=0 this
+    A source that lies in shards has `shards`, which the order depends on; see `Order`, also on
+    batch_size, which counts the samples of all ranks together. With num_workers=0 this
     process reads. The workers live until `close`.
 
     Raises ValueError where sizes or options contradict each other; WorkerError while iterating,
@@ -81,6 +82,7 @@ class StreamedLoader:
             rank=rank,
             world_size=world_size,
             with_partner=self._mixer.has_partner,
+            shards=getattr(source, "shards", None),
         )
         self.batch_size, self.num_samples = batch_size, self._order.num_samples
         self.num_workers, self.device = num_workers, torch.device(device)
@@ -99,8 +101,7 @@ class StreamedLoader:
             num_ahead=NUM_AHEAD,
             num_workers=num_workers,
         )
-        self._epochs: dict[int, _Epoch] = {}
-        self._lane = Lane(self.device)
+        self._epochs, self._lane = dict[int, _Epoch](), Lane(self.device)
 
     def __len__(self) -> int:
         """Steps of an epoch, the same on every rank."""
