@@ -22,6 +22,8 @@ OURS = [choice for choice in CHOICES if choice[0] not in ("hydra", "experiment")
 # Groups whose choices are tried by training with them; those of the others are only built
 TRAINED = [choice for choice in OURS if choice[0] not in ("dataset", "model")]
 LISTS = ("callbacks", "loggers")
+# What would be read from the data, where there is none
+FACTS = {("dataset", "image_folder"): ("dataset.num_classes=7",)}
 SMALL = {
     "dataset": "synthetic",
     "dataset.image_shape": "[3,8,8]",
@@ -90,7 +92,7 @@ def test_info_lists_every_choice(group, capsys):
 
 @pytest.mark.parametrize("choice", OURS, ids=name)
 def test_choice_composes_and_passes_the_check(choice):
-    config = composed(choose(*choice))
+    config = composed(choose(*choice), *FACTS.get(choice, ()))
     assert config["name"]
 
 
@@ -98,7 +100,8 @@ def test_choice_composes_and_passes_the_check(choice):
 @pytest.mark.parametrize("model", ["linear", "mlp"])
 def test_facts_of_the_dataset_reach_data_task_and_model(dataset, model):
     """Made-up data with the facts of each dataset passes through its loader and its model."""
-    config = composed(f"dataset={dataset}", f"model={model}", "loader.batch_size=4")
+    typed = FACTS.get(("dataset", dataset), ())
+    config = composed(f"dataset={dataset}", f"model={model}", "loader.batch_size=4", *typed)
     facts = config["dataset"]
     assert build.make(config, "dataset").num_classes == facts["num_classes"]
     assert config["task"]["num_classes"] == config["model"]["num_classes"] == facts["num_classes"]

@@ -102,6 +102,8 @@ def say_what_is_trained(
         "dataset",
         f"{choices.get('dataset', 'dataset')}: {sizes}, {shape}, {dataset.num_classes} classes",
     )
+    for note in getattr(dataset, "notes", ()):
+        say("", note)
     say("model", f"{choices.get('model', 'model')}: {parameters:,} parameters")
     say(
         "optimizer",
