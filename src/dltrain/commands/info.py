@@ -130,7 +130,6 @@ def wrapped(text: str, first: str) -> list[str]:
         width,
         initial_indent=first,
         subsequent_indent=" " * column,
-        break_long_words=False,
         break_on_hyphens=False,
     )
 
