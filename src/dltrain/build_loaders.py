@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     import torch
 
 Progress = Callable[[str, int, int], None]
-MAX_WORKERS = 16  # that `auto` starts; more of them seldom decode more, and each takes memory
 
 
 @dataclass(frozen=True)
@@ -30,6 +28,7 @@ class Placement:
 def placement(config: dict[str, Any], data: Data, device: torch.device) -> Placement:
     """What `loader.placement` and `loader.num_workers` come to, before any memory is taken."""
     from dltrain.data.pictures import Pictures
+    from dltrain.data.workers import suitable_workers
 
     loader, inputs = config["loader"], data.splits["train"].inputs
     wanted = loader["placement"]
@@ -37,7 +36,8 @@ def placement(config: dict[str, Any], data: Data, device: torch.device) -> Place
     size = f"{num_bytes / 2**20:,.1f} MiB" if num_bytes < 2**30 else f"{num_bytes / 2**30:,.1f} GiB"
     if isinstance(inputs, Pictures):
         storage, why = place_pictures(config, num_bytes, device)
-        num_workers = number_of_workers(loader["num_workers"])
+        workers = loader["num_workers"]
+        num_workers = suitable_workers() if workers == "auto" else workers
     else:
         storage, why = place_arrays(loader, num_bytes, device)
         num_workers = 0 if loader["num_workers"] == "auto" else loader["num_workers"]
@@ -109,14 +109,6 @@ def fits_device(num_bytes: int, device: torch.device) -> bool:
 
     free, _ = torch.cuda.mem_get_info(device)
     return num_bytes < free / 2
-
-
-def number_of_workers(wanted: int | str) -> int:
-    if isinstance(wanted, int):
-        return wanted
-    if hasattr(os, "sched_getaffinity"):
-        return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
-    return min(os.cpu_count() or 1, MAX_WORKERS)
 
 
 # ---------------------------------------------------------------------- the loaders

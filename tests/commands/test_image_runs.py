@@ -4,6 +4,7 @@ import json
 
 import pytest
 from photos import make_folder, write_photo
+from PIL import Image
 
 ARGUMENTS = (
     "dataset=image_folder", "dataset.root=photos", "dataset.size=12", "model=cnn",
@@ -77,6 +78,17 @@ def test_where_the_data_lies_is_said_with_the_reason(arguments, said, photos, dl
     assert outcome.code == 0, outcome.err
     line = next(line for line in outcome.out.splitlines() if line.startswith("data "))
     assert said in line
+
+
+def test_what_was_converted_is_said(dltrain, tmp_path):
+    for number in range(9):
+        path = write_photo(tmp_path / "photos" / "train" / f"c{number % 2}" / f"{number}.png", 9, 9)
+        Image.open(path).convert("L" if number < 3 else "RGB").save(path)
+    outcome = dltrain("train", *typed("trainer.max_steps=1", "loader.batch_size=3"))
+    assert outcome.code == 0, outcome.err
+    lines = outcome.out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith("dataset"))
+    assert lines[place + 1].strip() == "3 grayscale"
 
 
 def test_an_image_whose_pixels_cannot_be_read_ends_the_run_by_its_name(dltrain, tmp_path):

@@ -167,7 +167,7 @@ def test_forks_find_what_one_process_finds(tmp_path, monkeypatch):
     monkeypatch.setattr(headers, "_BATCH", 7)
     alone = check_headers(os.fsencode(tmp_path), names, index, done.append)
     monkeypatch.setattr(headers, "_FILES_PER_WORKER", 1)
-    monkeypatch.setattr(headers, "_num_cores", lambda: 3)
+    monkeypatch.setattr(headers, "suitable_workers", lambda: 3)
     descriptors = len(os.listdir("/dev/fd"))
     forked = check_headers(os.fsencode(tmp_path), names, index)
     assert len(os.listdir("/dev/fd")) == descriptors

@@ -17,6 +17,7 @@ from dltrain.commands.failures import enough_memory, recorded_failures, storage_
 from dltrain.commands.run import Job, Result, Run
 from dltrain.commands.signals import Signals
 from dltrain.config.check import select
+from dltrain.config.monitors import check_monitor
 from dltrain.engine.plan import SIGNAL
 from dltrain.errors import UserError
 
@@ -33,6 +34,8 @@ def run_job(job: Job, signals: Signals) -> Result:
             check_weights_exist(job.config)
         with storage_errors():
             data = read_data(job.config, job.allowed, console.progress())
+        num_val, monitor = len(data.splits["val"].targets), job.config["checkpoint"]["monitor"]
+        check_monitor("checkpoint", monitor, num_val, None)  # before anything is decoded for it
         threads = job.config["trainer"]["threads"]
         if going_on and threads == "auto":  # with other threads, sums have other roundings
             threads = runs.read_if_whole(claim.path / runs.RECORD).get("threads", threads)

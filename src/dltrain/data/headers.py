@@ -11,14 +11,14 @@ from PIL import Image
 from dltrain.data.files import describe_head, printable
 from dltrain.data.formats import load, mode_of, open_image, orientation_of
 from dltrain.data.listing import FORMATS, KIND, Names
-from dltrain.data.workers import Readers
+from dltrain.data.workers import Readers, suitable_workers
 
 MAX_FILE_BYTES = 1 << 30  # of an image; a WebP is read whole to see its header
 _MAX_REASON = 200  # bytes
 _ANSWER = np.dtype([("kind", KIND), ("reason", f"S{_MAX_REASON}")])
 # A file takes 35 us, a fork 2 ms and the cores of others. At most so many forks: what a slow disk
 # gains by more, a file server loses.
-_FILES_PER_WORKER, _MAX_WORKERS, _BATCH = 2000, 16, 512
+_FILES_PER_WORKER, _BATCH = 2000, 512
 _TAIL = 64
 _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND\xaeB`\x82"
 _OTHERS = (  # what is no image for us, by its first bytes
@@ -47,7 +47,7 @@ def check_headers(
     shared among forks. Raises WorkerError where a file kills the process that reads it.
     """
     kinds, reasons = np.zeros(len(index), KIND), {}
-    num_workers = min(len(index) // _FILES_PER_WORKER, _num_cores(), _MAX_WORKERS)
+    num_workers = min(len(index) // _FILES_PER_WORKER, suitable_workers())
     readers = Readers(
         _Headers(root, names),
         batch_size=_BATCH,
@@ -178,9 +178,3 @@ def _is_whole(image: Image.Image, file: BinaryIO, size: int) -> bool:
     if image.format == "PNG":
         return _PNG_END in tail
     return image.format == "WEBP"  # read whole; a BMP has no end, and is decoded at once
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

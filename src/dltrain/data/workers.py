@@ -33,6 +33,13 @@ TIMEOUT_SEC = 600  # for a share of one batch: a file server may be slow, but no
 MAX_MESSAGE = 2000  # characters
 
 
+def suitable_workers() -> int:
+    """One for each core that this process may use, 16 at most: each takes memory."""
+    has_affinity = hasattr(os, "sched_getaffinity")
+    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(num_cores, 16)
+
+
 class Worker(NamedTuple):
     """A process and this end of its pipe."""
 
