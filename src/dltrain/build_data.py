@@ -10,6 +10,8 @@ from typing import Any
 from dltrain import build
 from dltrain.errors import NO_SPACE, UserError
 
+Progress = Callable[[str, int, int], None]
+
 
 @dataclass(frozen=True)
 class Data:
@@ -25,12 +27,26 @@ class Data:
 def read_data(
     config: dict[str, Any],
     allowed: Sequence[str] = (),
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Data:
     """Reads the dataset; what is missing or malformed is a UserError, before torch is imported.
 
     `progress` is called while something is downloaded, as progress(file name, bytes, of bytes).
     """
+    dataset, splits = load_splits(config, allowed, progress)
+    splits = check_splits(splits, config["dataset"]["_target_"])
+    check_labels(splits["train"].targets, config["dataset"])
+    check_loading(splits["train"], config)
+    limit = config["loader"]["limit_batches"]
+    if limit is not None:
+        splits = {name: limited(name, part, limit, config) for name, part in splits.items()}
+    return Data(dataset, splits)
+
+
+def load_splits(
+    config: dict[str, Any], allowed: Sequence[str], progress: Progress | None
+) -> tuple[Any, Any]:
+    """The dataset, and what its `load` gives."""
     dataset = build.make(config, "dataset", allowed=allowed)
     takes_progress = "progress" in signature(dataset.load).parameters
     try:
@@ -43,13 +59,7 @@ def read_data(
         raise UserError(str(error)) from error
     except MemoryError as error:
         raise UserError(f"dataset: the data do not fit into memory {error}".strip()) from error
-    splits = check_splits(splits, config["dataset"]["_target_"])
-    check_labels(splits["train"].targets, config["dataset"])
-    check_loading(splits["train"], config)
-    limit = config["loader"]["limit_batches"]
-    if limit is not None:
-        splits = {name: limited(name, part, limit, config) for name, part in splits.items()}
-    return Data(dataset, splits)
+    return dataset, splits
 
 
 def check_splits(splits: Any, target: str) -> dict[str, Any]:

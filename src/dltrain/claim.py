@@ -23,7 +23,10 @@ class Claim:
     nothing into it. Leaving removes the directories that were made, if they are still empty.
     """
 
-    def __init__(self, path: Path, *, fresh: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, fresh: bool = False, what: str = "the run's directory"
+    ) -> None:
+        self.what = what
         self.wanted = self.path = path
         self.fresh = fresh  # where the name is taken, it gets a suffix
         self.made: list[Path] = []
@@ -83,7 +86,7 @@ class Claim:
             if error.errno in NO_SPACE:
                 raise storage_error(error) from None
             raise UserError(
-                f"the run's directory {self.path} cannot be used: {error.strerror}"
+                f"{self.what} {self.path} cannot be used: {error.strerror}"
                 + (f" ({error.filename})" if error.filename else "")
             ) from None
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("dltrain.commands.train", "one run, or with -m a sweep"),
     "resume": ("dltrain.commands.resume", "continue a run in its own directory"),
     "benchmark": ("dltrain.commands.benchmark", "where a config's time goes, and what to change"),
+    "prepare": ("dltrain.commands.prepare", "pack a folder of images into a few large files"),
     "info": ("dltrain.commands.info", "what can be chosen, and what this machine has"),
 }
 USAGE = """\

@@ -14,7 +14,7 @@ from dltrain.config.messages import explain_resolution_error, shorten
 from dltrain.config.monitors import wrong_modes
 from dltrain.config.near import did_you_mean
 from dltrain.config.rules import disagreements, part_problems
-from dltrain.config.schema import JUDGE_NULL, SECTIONS, TrainConfig, rules
+from dltrain.config.schema import JUDGE_NULL, TrainConfig, rules, sections
 from dltrain.config.signatures import TargetError, check_arguments, read_signature
 from dltrain.config.targets import check_target
 from dltrain.errors import UserError
@@ -51,14 +51,16 @@ RULES = {
 RESERVED = {"optimizer": {"decay_norm_and_bias"}}
 
 
-def check(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
+def check(
+    cfg: DictConfig, *, allowed: Sequence[str] = (), schema: type = TrainConfig
+) -> dict[str, Any]:
     """The config as plain data, every interpolation resolved, if nothing is wrong with it.
 
     `cfg` has no `hydra` node; `allowed` are the packages of --allow-target. Raises UserError with
     one line for each problem, six at most.
     """
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(TrainConfig), without_unknown(cfg))
+        typed = OmegaConf.merge(OmegaConf.structured(schema), without_unknown(cfg, schema))
         missing = sorted(OmegaConf.missing_keys(typed))
         if missing:
             lines = [f"{key} is missing: give it as `{key}=...`" for key in missing[:MAX_PROBLEMS]]
@@ -67,11 +69,11 @@ def check(cfg: DictConfig, *, allowed: Sequence[str] = ()) -> dict[str, Any]:
     except (OmegaConfBaseException, RecursionError) as error:
         raise UserError(explain_resolution_error(error, cfg)) from error
     refuse_escaped(config)
-    problems = [*range_problems(config), *structure_problems(config)]
+    problems = [*range_problems(config, schema), *structure_problems(config)]
     problems += target_problems(config, allowed) if not problems else []
     if not problems:  # of the right type: in the right range?
-        found = [*part_problems(target_nodes(config)), *disagreements(config)]
-        found += wrong_modes(config)
+        found = [*part_problems(target_nodes(config))]
+        found += [*disagreements(config), *wrong_modes(config)] if schema is TrainConfig else []
         problems += [f"{key} is {shown(value)}; {wrong}" for key, value, wrong in found]
     if problems:
         lines = (
@@ -88,14 +90,14 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def without_unknown(cfg: DictConfig) -> DictConfig:
+def without_unknown(cfg: DictConfig, schema: type) -> DictConfig:
     """`cfg`, if it holds no key that the schema does not: one typed with a + has passed Hydra."""
     missing = object()
-    for name, schema in ((None, TrainConfig), *SECTIONS.items()):
+    for name, section in ((None, schema), *sections(schema).items()):
         node = cfg if name is None else cfg.get(name, missing)
         if node is missing:
             raise UserError(f"{name} is missing: give it as `{name}=...`")
-        known = [field.name for field in fields(schema)]
+        known = [field.name for field in fields(section)]
         for key in node if isinstance(node, DictConfig) else ():
             if key not in known:
                 near = did_you_mean(str(key), known)
@@ -121,8 +123,8 @@ def refuse_escaped(node: Any, key: str = "") -> None:
         raise UserError(f"{key} is {node!r} after resolving; a value must not hold ${{")
 
 
-def range_problems(config: dict[str, Any]) -> Iterator[str]:
-    for key, rule in rules().items():
+def range_problems(config: dict[str, Any], schema: type) -> Iterator[str]:
+    for key, rule in rules(schema).items():
         value = select(config, key)
         if value is None and rule not in JUDGE_NULL:
             continue
@@ -142,11 +144,11 @@ def plain(value: Any) -> str:
 
 
 def structure_problems(config: dict[str, Any]) -> Iterator[str]:
-    for group in TARGET_GROUPS:
+    for group in (each for each in TARGET_GROUPS if each in config):
         node = config[group]
         if not isinstance(node, dict) or not isinstance(node.get("_target_"), str):
             yield f"{group} needs a `_target_`; `dltrain info {group}` lists what there is"
-    for group in ("augmentation", "callbacks", "loggers"):
+    for group in (each for each in ("augmentation", "callbacks", "loggers") if each in config):
         node = config[group]
         for name, entry in (node or {}).items() if isinstance(node, dict | None) else [("", None)]:
             if not isinstance(entry, dict) or not isinstance(entry.get("_target_"), str):

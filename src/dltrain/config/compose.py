@@ -32,7 +32,7 @@ from dltrain.config.bombs import refuse_bombs
 from dltrain.config.labels import run_label
 from dltrain.config.messages import explain_compose_error
 from dltrain.config.oddities import refuse_oddity
-from dltrain.config.schema import TrainConfig
+from dltrain.config.schema import PackConfig, TrainConfig
 from dltrain.errors import UserError
 
 VERSION_BASE = "1.3"
@@ -63,6 +63,7 @@ def config_dir() -> Path:
 def register() -> None:
     """Makes the schema and our resolver known to Hydra; safe to call twice."""
     ConfigStore.instance().store(name="schema", node=TrainConfig, provider="dltrain")
+    ConfigStore.instance().store(name="prepare_schema", node=PackConfig, provider="dltrain")
     OmegaConf.register_new_resolver("run_label", run_label, replace=True)
 
 

@@ -78,13 +78,25 @@ def crop_fraction(value: Any) -> str | None:
     return None if _is_number(value) and 0 < value <= 1 else "it must be a number > 0 and <= 1"
 
 
-IMAGE_FOLDER: dict[str, Rule] = {
+def or_auto(rule: Rule) -> Rule:
+    """For what the data itself may say."""
+
+    def checked(value: Any) -> str | None:
+        wrong = None if value == "auto" else rule(value)
+        return f"{wrong}, or auto: as the data has it" if wrong else None
+
+    return checked
+
+
+PICTURES: dict[str, Rule] = {
     "num_classes": num_classes,
     "size": image_side,
     "crop_fraction": crop_fraction,
+    "decode": one_of("exact", "fast"),
+}
+IMAGE_FOLDER: dict[str, Rule] = PICTURES | {
     "num_val": images_or_part,
     "on_bad_image": one_of("error", "skip"),
-    "decode": one_of("exact", "fast"),
 }
 
 

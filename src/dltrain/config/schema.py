@@ -77,6 +77,11 @@ def file_name(value: Any) -> str | None:
     return None if ok else "it must be a .safetensors, a .pth or a run, or null"
 
 
+def folder_name(value: Any) -> str | None:
+    ok = str(value).strip() and "\0" not in str(value)
+    return None if ok else "it must be the path of a folder"
+
+
 def run_name(value: Any) -> str | None:
     parts = str(value).split("/")
     ok = value and all(part not in ("", ".", "..") for part in parts) and str(value).isprintable()
@@ -145,7 +150,21 @@ class TrainConfig:
     loggers: Any = field(default_factory=dict)
 
 
-SECTIONS = {"loader": LoaderConfig, "trainer": TrainerConfig, "checkpoint": CheckpointConfig}
+@dataclass
+class PrepareConfig:
+    out: str = key(folder_name)
+    store: str = key(one_of("files", "uint8"))
+    side: int = key(at_least(1, 65_535))
+    shard_mib: int = key(at_least(1, 1 << 20))
+    num_workers: Any = key(workers)
+
+
+@dataclass
+class PackConfig:
+    """Of `dltrain prepare`: a dataset, and what is to be made of it."""
+
+    dataset: Any = MISSING
+    prepare: PrepareConfig = field(default_factory=PrepareConfig)
 
 
 def number(rule: Rule) -> Rule:
@@ -187,6 +206,16 @@ OPEN_RULES: dict[str, Rule] = {
     "dataset.num_classes": number(at_least(1, 1e6)),
     "scheduler.warmup": duration(STEPS, EPOCHS, PERCENT, or_none=True),
 }
+
+
+def sections(schema: type) -> dict[str, type]:
+    """The keys of a schema that have one of their own."""
+    made_by = {item.name: item.default_factory for item in fields(schema)}
+    return {
+        name: each
+        for name, each in made_by.items()
+        if isinstance(each, type) and is_dataclass(each)
+    }
 
 
 def rules(schema: type = TrainConfig, prefix: str = "") -> dict[str, Rule]:

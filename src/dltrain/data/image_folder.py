@@ -23,7 +23,7 @@ from dltrain.data.folder_splits import (
     is_unlabelled,
 )
 from dltrain.data.listing import Listing
-from dltrain.data.pictures import DECODERS, Pictures
+from dltrain.data.pictures import Pictures, check_pictures
 from dltrain.data.shelf import FileShelf
 
 _SPLITS = ("train", "val", "test")
@@ -77,20 +77,10 @@ class ImageFolder:
     ) -> None:
         known = num_classes if num_classes != "auto" else 1
         facts = check_facts(known, image_shape, mean, std)
-        if facts.image_shape != (3, size, size):
-            raise ValueError(
-                f"dataset.image_shape is {list(image_shape)}; it must be [3, {size}, {size}], as "
-                "dataset.size says"
-            )
-        if not 0 < crop_fraction <= 1:
-            raise ValueError(f"dataset.crop_fraction is {crop_fraction}; it must be > 0 and <= 1")
+        check_pictures(size, image_shape, crop_fraction, decode)
         if on_bad_image not in ACTIONS:
             raise ValueError(
                 f"dataset.on_bad_image is {on_bad_image!r}; it must be one of {', '.join(ACTIONS)}"
-            )
-        if decode not in DECODERS:
-            raise ValueError(
-                f"dataset.decode is {decode!r}; it must be one of {', '.join(DECODERS)}"
             )
         check_seed(split_seed)
         check_amount("num_val", num_val)

@@ -19,8 +19,20 @@ class FileShelf:
         return len(self._names)
 
     def load(self, index: int, *, shrink: int, exact: bool) -> np.ndarray:
+        return decode(self.content(index), shrink=shrink, exact=exact)
+
+    def content(self, index: int) -> bytes:
+        """The file as it is."""
         with open(self.describe(index), "rb") as file:
-            return decode(file.read(), shrink=shrink, exact=exact)
+            return file.read()
+
+    def version(self, index: int) -> tuple[int, int]:
+        """Bytes and time of the last change in ns: another file has others."""
+        status = os.stat(self.describe(index))
+        return status.st_size, status.st_mtime_ns
+
+    def name(self, index: int) -> str:
+        return self._names[index]
 
     def describe(self, index: int) -> str:
         return os.path.join(self._root, self._names[index])
