@@ -35,12 +35,13 @@ FORBIDDEN = {
     ))),
     "build": (
         "dltrain.commands", "dltrain.cli", "dltrain.runs",
-        "dltrain.build_data", "dltrain.build_loaders",
+        "dltrain.build_data", "dltrain.build_loaders", "dltrain.build_packed",
     ),
     "build_data": (
         *HYDRA, "dltrain.commands", "dltrain.cli", "dltrain.runs", "dltrain.build_loaders",
     ),
     "build_loaders": (*HYDRA, "dltrain.commands", "dltrain.cli", "dltrain.runs"),
+    "build_packed": (*HYDRA, "dltrain.commands", "dltrain.cli", "dltrain.runs"),
     "cli": (*HYDRA, "dltrain.build", "dltrain.engine", *(f"dltrain.{leaf}" for leaf in LEAVES)),
     "__main__": (*HYDRA, "dltrain.build", "dltrain.engine"),
     "__init__": ("dltrain",),
@@ -71,6 +72,7 @@ LAZY = (
     "build",
     "build_data",
     "build_loaders",
+    "build_packed",
     "__main__",
     "__init__",
 )

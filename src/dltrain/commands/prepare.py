@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
     cfg = composing.compose(overrides, config_name="prepare", user_config_dir=folder)
     config = checked(composing.job_config(cfg), allowed=allowed, schema=PackConfig)
     out = Path(config["prepare"]["out"]).expanduser()
+    refuse_source(config["dataset"].get("root"), out)
     with Claim(out, what="prepare.out") as claim:
         if not claim.is_new and not build_packed.is_packed_set(out) and any(out.iterdir()):
             raise UserError(
@@ -65,6 +66,16 @@ def main(argv: list[str]) -> int:
         return SIGNALS.exit_code
     say(out, manifest)
     return 0
+
+
+def refuse_source(source: Any, out: Path) -> None:
+    """A set within the folder that it is made of would be a class of it the next time."""
+    if isinstance(source, str) and out.resolve().is_relative_to(
+        Path(source).expanduser().resolve()
+    ):
+        raise UserError(
+            f"prepare.out is {out}, which lies in dataset.root; choose a folder outside of {source}"
+        )
 
 
 def take_config_dir(argv: list[str]) -> tuple[str | None, list[str]]:

@@ -210,12 +210,12 @@ OPEN_RULES: dict[str, Rule] = {
 
 def sections(schema: type) -> dict[str, type]:
     """The keys of a schema that have one of their own."""
-    made_by = {item.name: item.default_factory for item in fields(schema)}
-    return {
-        name: each
-        for name, each in made_by.items()
-        if isinstance(each, type) and is_dataclass(each)
-    }
+    found: dict[str, type] = {}
+    for item in fields(schema):
+        nested = item.default_factory
+        if isinstance(nested, type) and is_dataclass(nested):
+            found[item.name] = nested
+    return found
 
 
 def rules(schema: type = TrainConfig, prefix: str = "") -> dict[str, Rule]:

@@ -78,7 +78,7 @@ def make_plan(
     side: int,
     shard_bytes: int,
 ) -> Plan:
-    """store: files, as they are; or uint8, shorter sides brought to `side` where they are longer."""
+    """store: files, as they are; or uint8, shorter sides brought to `side` if they are longer."""
     settings = {
         "store": store,
         "shard_bytes": shard_bytes,
