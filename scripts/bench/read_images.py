@@ -59,13 +59,13 @@ def make_photos(root: Path, count: int) -> float:
         image = photo.crop((left, top, left + width, top + height)).resize((500, 375), 2)
         if random.rand() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        noise = random.normal(0, 6, (375, 500, 3))
+        noise = random.normal(0, 8, (375, 500, 3))
         image = Image.fromarray(np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8))
         split = "train" if number < count else "val"
         path = root / split / f"class_{number % 10}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         file = io.BytesIO()
-        image.save(file, "JPEG", quality=88)
+        image.save(file, "JPEG", quality=89)
         path.write_bytes(file.getvalue())
         sizes.append(path.stat().st_size)
     return statistics.mean(sizes)

@@ -5,6 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from dltrain.data.kept import Kept
+
+_IN_CACHE = 1 << 19  # values
+
 
 class Normalise:
     """(x / unit - mean) / std by channel, as one multiplication and one addition.
@@ -34,6 +38,7 @@ class Normalise:
         # A row for a whole sample, for each order of its values in memory: an inner loop over
         # three channels would cost more than the arithmetic.
         self._channels_first = _both_rows(mean_C, std_C, self._sample_shape, unit, device)
+        self._kept = Kept()
         self._channels_last = tuple(
             row.view(self._sample_shape).movedim(0, -1).reshape(-1) for row in self._channels_first
         )
@@ -51,7 +56,14 @@ class Normalise:
     def _rows(self, samples: Tensor, scale_and_shift: tuple[Tensor, ...]) -> Tensor:
         scale, shift = scale_and_shift
         rows = samples.view(len(samples), len(scale))  # no -1: there may be no sample
-        return rows.to(torch.float32, copy=True).mul_(scale).add_(shift)
+        result = self._kept.empty(len(rows), len(scale), rows.device)
+        # On a CPU, in parts that stay in its cache; a GPU takes all at once
+        at_once = len(rows) if result.is_cuda else max(1, _IN_CACHE // len(scale))
+        for part, of in zip(
+            result.split(max(1, at_once)), rows.split(max(1, at_once)), strict=True
+        ):
+            part.copy_(of).mul_(scale).add_(shift)
+        return result
 
 
 def _by_channel(values: Sequence[float], name: str, num_channels: int) -> Tensor:

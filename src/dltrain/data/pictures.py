@@ -158,7 +158,9 @@ def resize_into(pixels: np.ndarray, out: np.ndarray) -> None:
         return
     import torch  # here, for a dataset is loaded before torch is
 
-    assert out.flags.c_contiguous, out.strides
+    if not out.flags.c_contiguous:  # nobody's batch
+        out[...] = resize(pixels, *out.shape[:2])
+        return
     if not (pixels.flags.c_contiguous and pixels.flags.writeable):
         pixels = pixels.copy()
     # What F.interpolate calls, with `out`. Where nothing shrinks, antialiasing has nothing to do,
