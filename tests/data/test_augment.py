@@ -93,3 +93,16 @@ def test_impossible_padding_is_refused(padding):
 def test_impossible_probability_is_refused(probability):
     with pytest.raises(ValueError, match=r"probability is .* \[0, 1\]"):
         Flip(probability=probability)
+
+
+@pytest.mark.parametrize("size", [40, 80])  # below and above what is mirrored one by one
+@pytest.mark.parametrize("form", [torch.contiguous_format, torch.channels_last])
+def test_flip_alone_mirrors_those_that_were_drawn_and_leaves_its_input(size, form):
+    images = torch.randint(0, 256, (6, 3, size, size), dtype=torch.uint8)
+    images = images.contiguous(memory_format=form)
+    before, draws = images.clone(), torch.tensor([True, False, True, True, False, False])
+    flipped = Flip(probability=0.5)(images, draws)
+    for image, result, mirrored in zip(images, flipped, draws.tolist(), strict=True):
+        assert torch.equal(result, image.flip(2) if mirrored else image)
+    assert torch.equal(images, before)
+    assert flipped.is_contiguous(memory_format=form)

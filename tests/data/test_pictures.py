@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional as F
 from dltrain.data.augment import Crop, Flip
 from dltrain.data.decode import decode
 from dltrain.data.image_folder import ImageFolder
+from dltrain.data.pictures import resize_into
 from dltrain.data.randomness import Draws
 from dltrain.data.read_all import read_all
 from dltrain.data.resident import ResidentLoader
@@ -275,3 +276,25 @@ def test_a_part_that_is_not_of_the_datasets_size_is_refused(make):
     crop = RandomResizedCrop(size=32, scale=[0.1, 1.0], ratio=[0.75, 1.5])
     with pytest.raises(ValueError, match=r"size is \[32, 32\], but .* \[16, 16\]; .*dataset.size"):
         make(augmentations=(crop,))
+
+
+@pytest.mark.parametrize("writeable", [True, False])
+@pytest.mark.parametrize(
+    ("height", "width"), [(16, 16), (9, 5), (40, 60), (9, 60), (60, 9), (1, 1), (16, 9), (333, 200)]
+)
+def test_resizing_into_a_batch_gives_the_bits_of_torchs_antialiased_resizing(
+    height, width, writeable
+):
+    image = pixels(height + 2, width + 2, seed=height)
+    image.flags.writeable = writeable
+    part = image[1:-1, 1:-1]
+    out = np.zeros((16, 16, 3), np.uint8)
+    resize_into(part, out)
+    tensor = torch.from_numpy(part.copy()).permute(2, 0, 1)[None]
+    expected = torch.nn.functional.interpolate(
+        tensor, size=(16, 16), mode="bilinear", antialias=True
+    )
+    assert np.array_equal(out, expected[0].permute(1, 2, 0).numpy())
+    planes = np.zeros((3, 16, 16), np.uint8)  # whose pixels lie in three places
+    resize_into(part, planes.transpose(1, 2, 0))
+    assert np.array_equal(planes.transpose(1, 2, 0), out)

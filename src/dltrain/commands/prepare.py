@@ -104,4 +104,6 @@ def say(out: Path, manifest: Any) -> None:
     sizes = " / ".join(f"{part.num_samples:,} {name}" for name, part in manifest.splits.items())
     num_bytes = sum(size for size, _ in manifest.files.values())
     print(f"packed     {sizes}, {num_bytes / 2**20:,.1f} MiB in {len(manifest.files)} files")
+    if count := manifest.num_left_out:
+        print(f"           {count:,} image{'s' * (count > 1)} left out: not readable")
     print(f"look       dltrain train dataset=packed dataset.root={shlex.quote(str(out))} ...")

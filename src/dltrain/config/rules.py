@@ -14,8 +14,8 @@ from dltrain.config.durations import PERCENT, parse_duration
 from dltrain.config.image_rules import (
     IMAGE_FOLDER,
     MDS,
-    beta_alpha,
     PICTURES,
+    beta_alpha,
     image_disagreements,
     images_or_part,
     increasing,

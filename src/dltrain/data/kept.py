@@ -19,7 +19,7 @@ class Kept:
         self._blocks: list[Tensor] = []
 
     def empty(self, num_rows: int, width: int, device: torch.device) -> Tensor:
-        """[num_rows, width], which shares memory with nothing that is still referred to."""
+        """[num_rows, width], which shares memory with no tensor that is still there."""
         size = num_rows * width
         if device.type != "cpu" or 4 * size < _SMALL_BYTES:
             return torch.empty(num_rows, width, device=device)
@@ -33,5 +33,5 @@ class Kept:
 
 
 def _is_free(block: Tensor) -> bool:
-    """Whether no view of it is left: its storage is known to it, and to the question, alone."""
+    """Whether no other tensor has it: its storage is known to it, and to the question, alone."""
     return torch._C._storage_Use_Count(block.untyped_storage()._cdata) == 2

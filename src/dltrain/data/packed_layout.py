@@ -60,6 +60,7 @@ class Manifest(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     splits: dict[str, SplitFiles]
+    num_left_out: int
     files: dict[str, tuple[int, str]]
 
 
@@ -92,6 +93,7 @@ def parse_manifest(data: Any) -> Manifest:
         files = {str(k): (_count(v["bytes"]), str(v["sha256"])) for k, v in data["files"].items()}
         splits = {name: _split(data["splits"][name]) for name in SPLITS}
         facts = check_facts(data["num_classes"], [3, 1, 1], data["mean"], data["std"])
+        num_left_out = _count(data["num_left_out"])
         classes, store = tuple(map(str, data["classes"])), data["store"]
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"a part of it is missing or of the wrong type ({error})") from error
@@ -100,7 +102,9 @@ def parse_manifest(data: Any) -> Manifest:
         raise ValueError(f"it names a file {alien[0][:80]!r}, which no packed set has")
     if named != files.keys() or store not in STORES:
         raise ValueError("its splits, its store and its list of files do not agree")
-    return Manifest(store, classes, facts.num_classes, facts.mean, facts.std, splits, files)
+    return Manifest(
+        store, classes, facts.num_classes, facts.mean, facts.std, splits, num_left_out, files
+    )
 
 
 def read_rows(root: Path, manifest: Manifest, split: str) -> np.ndarray:

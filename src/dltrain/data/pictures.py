@@ -86,7 +86,7 @@ class Pictures:
 
         They decide in which order training reads; see `dltrain.data.order`.
         """
-        given = getattr(self._shelf, "shards", None)
+        given = getattr(self.shelf, "shards", None)
         if given is None:
             return None
         sizes = np.diff(given[0].cumsum().clip(max=len(self)), prepend=0)
