@@ -23,7 +23,10 @@ OURS = [choice for choice in CHOICES if choice[0] not in ("hydra", "experiment")
 TRAINED = [choice for choice in OURS if choice[0] not in ("dataset", "model")]
 LISTS = ("callbacks", "loggers")
 # What would be read from the data, where there is none
-FACTS = {("dataset", "image_folder"): ("dataset.num_classes=7",)}
+FACTS = {
+    ("dataset", "image_folder"): ("dataset.num_classes=7",),
+    ("dataset", "packed"): ("dataset.num_classes=7", "dataset.mean=[0.5]", "dataset.std=[0.5]"),
+}
 SMALL = {
     "dataset": "synthetic",
     "dataset.image_shape": "[3,8,8]",

@@ -2,18 +2,20 @@
 
     python scripts/bench/read_images.py [--rounds 5] [--images 1000] [--workers 2] [--threads 2]
 
-Makes JPEGs of 500x375 pixels (about 72 kB) of scikit-learn's two sample photographs in a temporary
-folder (crops, mirrored, with noise), and packs them both ways with `dltrain prepare`. Every way reads
-whole epochs in batches of 64, each image cut by a random resized crop to 224 and mirrored at random:
+Makes JPEGs of 500x375 pixels (about 72 kB) of scikit-learn's two sample photographs in a
+temporary folder (crops, mirrored, with noise), and packs them both ways with `dltrain prepare`.
+Every way reads whole epochs in batches of 64, each image cut by a random resized crop to 224 and
+mirrored at random:
 
-    torchvision   ImageFolder (PIL), RandomResizedCrop(224), RandomHorizontalFlip, ToTensor, Normalize
-                  in a DataLoader with persistent workers
-    all others    dltrain's loader of the config as `dltrain train` would make it; `bytes out`: batches
-                  as they come from the workers, mirrored and normalised by nobody (where there is a
-                  GPU, it does both)
+    torchvision   ImageFolder (PIL), RandomResizedCrop(224), RandomHorizontalFlip, ToTensor,
+                  Normalize in a DataLoader with persistent workers
+    all others    dltrain's loader of the config as `dltrain train` would make it; `bytes out`:
+                  batches as they come from the workers, mirrored and normalised by nobody (where
+                  there is a GPU, it does both)
 
 Each way lives in a process of its own, with its workers started and an epoch read before the first
-round; a way that is not being measured waits. Rounds alternate; ratios are taken within a round.
+round; it waits while others are measured, and these wait until it has read ahead what it may.
+Rounds alternate; ratios are taken within a round.
 """
 
 import argparse
@@ -65,7 +67,7 @@ def make_photos(root: Path, count: int) -> float:
         path = root / split / f"class_{number % 10}" / f"{number:05d}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         file = io.BytesIO()
-        image.save(file, "JPEG", quality=89)
+        image.save(file, "JPEG", quality=90)
         path.write_bytes(file.getvalue())
         sizes.append(path.stat().st_size)
     return statistics.mean(sizes)
@@ -191,6 +193,7 @@ def compare(options: argparse.Namespace) -> None:
             print("", file=processes[way].stdin, flush=True)
             seconds, count = json.loads(processes[way].stdout.readline())
             rates[way].append(count / seconds)
+            time.sleep(6 * BATCH * seconds / count)  # workers fill what they may read ahead
     for process in processes.values():
         process.stdin.close()
         process.wait()

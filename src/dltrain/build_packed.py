@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from dltrain.build_data import Progress, check_splits, load_splits
-from dltrain.build_loaders import number_of_workers
 from dltrain.errors import UserError
 
 
@@ -64,12 +63,15 @@ def pack(
 ) -> Any:
     """The manifest; None where it was stopped. Raises UserError, WorkerError and OSError."""
     from dltrain.data import packing
+    from dltrain.data.workers import suitable_workers
+
+    workers = config["prepare"]["num_workers"]
 
     try:
         return packing.pack(
             plan,
             root,
-            num_workers=number_of_workers(config["prepare"]["num_workers"]),
+            num_workers=suitable_workers() if workers == "auto" else workers,
             skip=config["dataset"].get("on_bad_image") == "skip",
             progress=progress,
             stopped=stopped,

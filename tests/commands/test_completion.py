@@ -47,11 +47,12 @@ printf '%s\\n' "${COMPREPLY[@]}"
 def test_bash_completes_commands_groups_choices_and_keys(path_with_dltrain, tmp_path):
     models = {f"model={path.stem}" for path in (config_dir() / "model").glob("*.yaml")}
     for line, wanted in {
-        "dltrain ": {"train", "resume", "info"},
+        "dltrain ": {"train", "resume", "benchmark", "prepare", "info"},
         "dltrain tr": {"train"},
         "dltrain train model=": models,
         "dltrain train model=resnet1": {m for m in models if m.startswith("model=resnet1")},
         "dltrain train seed=1 optimizer.l": {"optimizer.lr="},
+        "dltrain prepare prepare.s": {"prepare.store=", "prepare.side=", "prepare.shard_mib="},
         "dltrain info mod": {"model"},
     }.items():
         assert set(complete_in_bash(line, tmp_path, path_with_dltrain)) == wanted, line

@@ -9,6 +9,8 @@ from dltrain.cli import COMMANDS
 from dltrain.commands.hydra_app import through_hydra
 from dltrain.errors import UserError
 
+# Commands that take overrides, and of which config
+COMPOSED = {"train": "train", "benchmark": "train", "prepare": "prepare"}
 SHELLS = ("bash", "zsh", "fish")
 
 
@@ -29,9 +31,9 @@ def main(argv: list[str]) -> int:
     if len(words) <= 2:
         print(" ".join(name for name in COMMANDS if name.startswith((words[1:] or [""])[0])))
         return 0
-    if words[1] == "train":
+    if words[1] in COMPOSED:
         os.environ["COMP_LINE"] = " ".join([words[0], *words[2:]])
-        return through_hydra(["-sc", what])
+        return through_hydra(["-sc", what, f"--config-name={COMPOSED[words[1]]}"])
     print(" ".join(completions(words[1], words[-1])))
     return 0
 
