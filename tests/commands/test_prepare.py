@@ -5,6 +5,7 @@ import os
 import signal
 
 import pytest
+import yaml
 from photos import make_folder, write_photo
 from test_image_runs import losses, typed
 
@@ -71,6 +72,16 @@ def test_training_on_a_packed_set_is_training_on_its_folder(
     weights = [tmp_path / each / "model.safetensors" for each in ("one", "two")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
     assert "num_classes: 3" in (tmp_path / "two" / "config.yaml").read_text()
+
+
+def test_what_is_typed_is_not_replaced_by_what_the_set_says(prepare, dltrain, tmp_path):
+    assert prepare().code == 0
+    argv = ("dataset=packed", "dataset.root=set", "dataset.mean=[0.1,0.2,0.3]")
+    outcome = dltrain("train", *typed(*argv, "trainer.max_steps=1", "hydra.run.dir=run"))
+    assert outcome.code == 0, outcome.err
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["dataset"]
+    assert config["mean"] == [0.1, 0.2, 0.3]
+    assert (config["std"], config["num_classes"]) == ([0.229, 0.224, 0.225], 3)
 
 
 def test_pixels_are_packed_and_trained_on(prepare, dltrain, tmp_path):

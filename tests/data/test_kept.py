@@ -39,6 +39,13 @@ def test_memory_that_somebody_can_see_is_left_alone(see):
     del seen
 
 
+def test_no_more_than_three_are_kept():
+    kept = Kept()
+    results = [kept.empty(*LARGE, CPU) for _ in range(8)]
+    assert len(kept._blocks) == 3
+    del results
+
+
 def test_a_larger_result_gets_larger_memory():
     kept = Kept()
     kept.empty(*LARGE, CPU)

@@ -223,6 +223,14 @@ def test_a_row_that_leads_elsewhere_is_refused(copy, field, value):
         packed(copy).load()
 
 
+@pytest.mark.parametrize(("field", "value"), [("num_bytes", 5), ("height", 3), ("width", 2000)])
+def test_pixels_have_as_many_bytes_as_their_size_says(photos, tmp_path, field, value):
+    make_set(photos, tmp_path / "set", "uint8")
+    set_row(tmp_path / "set", field, value)
+    with pytest.raises(ValueError, match=r"train\.index: row 5 does not describe an image within"):
+        packed(tmp_path / "set").load()
+
+
 @pytest.mark.parametrize(
     "change",
     [

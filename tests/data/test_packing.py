@@ -205,6 +205,13 @@ def test_a_file_that_was_changed_since_it_was_looked_at_is_named(photos, out):
         pack(plan, out, num_workers=0, skip=False)
 
 
+def test_an_image_of_another_size_than_when_it_was_looked_at_is_named(photos, out):
+    plan = plan_of(folder(photos), "uint8")
+    write_photo(photos / "train" / "class 0" / "000.jpg", 90, 20)
+    with pytest.raises(ValueError, match=r"000\.jpg cannot be read: it has 90 x 20 pixels"):
+        pack(plan, out, num_workers=0, skip=False)
+
+
 def test_a_disk_that_is_too_small_is_told_of_before_anything_is_written(photos, out):
     plan = plan_of(folder(photos), shard_bytes=1 << 40)
     shard = plan.shards[0]._replace(num_bytes=1 << 60)
