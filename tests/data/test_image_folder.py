@@ -207,6 +207,10 @@ REFUSED = {
     "a file": (lambda root: root.write_bytes(b""), "it is a file; expected a folder"),
     "empty": (lambda root: root.mkdir(), "no class folder\nexpected one folder for each class"),
     "one class": (one_class, "one class folder alone, c0\nexpected at least two to tell apart$"),
+    "one class below train": (
+        lambda root: (write(root / "train" / "c0" / "0.jpg"), write(root / "val" / "c0" / "1.jpg")),
+        "one class folder alone, c0\nexpected at least two to tell apart$",
+    ),
     "one level too high": (wrapped, "tell apart; is `dataset.root=.*/root/photos` meant"),
     "a class in val alone": (alien, "classes in val that are not in train: C1\nexpected"),
     "two validation sets": (two_vals, "it has val, valid; expected one folder"),

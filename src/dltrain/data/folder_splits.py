@@ -82,7 +82,8 @@ def check_number_of_classes(root: Path, classes: list[bytes]) -> None:
     if len(classes) > 1:
         return
     (only,) = classes
-    inside = class_folders(os.path.join(os.fsencode(root), only))
+    below = os.path.join(os.fsencode(root), only)
+    inside = os.path.isdir(below) and class_folders(below)
     hint = f"is `dataset.root={printable(str(root / os.fsdecode(only)), 200)}` meant?"
     raise ValueError(
         f"{printable(str(root), 200)}: one class folder alone, {shown(only, 60)}\n"

@@ -33,5 +33,9 @@ class Kept:
 
 
 def _is_free(block: Tensor) -> bool:
-    """Whether no other tensor has it: its storage is known to it, and to the question, alone."""
-    return torch._C._storage_Use_Count(block.untyped_storage()._cdata) == 2
+    """Whether no other tensor has it: its storage is known to it, and to the question, alone.
+
+    Where torch (its CUDA graphs ask so) has no such count any more, none is free.
+    """
+    use_count = getattr(torch._C, "_storage_Use_Count", None)
+    return use_count is not None and use_count(block.untyped_storage()._cdata) == 2
