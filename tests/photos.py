@@ -33,3 +33,11 @@ def make_folder(root, *, num_train=24, num_val=10, num_classes=3):
             options = {} if suffix == "png" else {"quality": 90, "subsampling": index % 3}
             write_photo(path, 20 + 5 * (index % 6), 24 + 7 * (index % 5), seed=index, **options)
     return root
+
+
+def write_damaged(path, seed=0):
+    """A PNG whose header and end are whole, and whose pixels cannot be decoded."""
+    whole = write_photo(path, 64, 64, seed=seed).read_bytes()
+    middle = len(whole) // 2
+    path.write_bytes(whole[:middle] + bytes(200) + whole[middle + 200 :])
+    return path

@@ -35,6 +35,7 @@ def read_data(
     """
     dataset, splits = load_splits(config, allowed, progress)
     splits = check_splits(splits, config["dataset"]["_target_"])
+    check_facts(dataset, splits["train"], config["dataset"])
     check_labels(splits["train"].targets, config["dataset"])
     check_loading(splits["train"], config)
     limit = config["loader"]["limit_batches"]
@@ -73,10 +74,29 @@ def check_splits(splits: Any, target: str) -> dict[str, Any]:
     checked = {}
     for name in ("train", "val", "test"):
         inputs, targets = splits.get(name, (column[:0] for column in splits["train"]))
+        if not all(
+            hasattr(column, "dtype") and hasattr(column, "ndim") for column in (inputs, targets)
+        ):
+            kinds = f"{type(inputs).__name__} and {type(targets).__name__}"
+            raise UserError(f"{target}.load() gives {kinds} for {name}; they must be numpy arrays")
         if len(inputs) != len(targets):
             raise UserError(f"{target}: {name} has {len(inputs)} inputs and {len(targets)} targets")
         checked[name] = Arrays(inputs, targets)
     return checked
+
+
+def check_facts(dataset: Any, train: Any, facts: dict[str, Any]) -> None:
+    """The dataset has what loaders ask of it, and samples of the shape that its yaml says."""
+    target, wanted = facts["_target_"], facts.get("image_shape")
+    lacking = [name for name in ("mean", "std", "image_shape") if not hasattr(dataset, name)]
+    if lacking:
+        raise UserError(f"{target} has no attribute {' and no '.join(lacking)}; see the README")
+    found = getattr(train.inputs, "sample_shape", train.inputs.shape[1:])
+    if wanted is not None and list(found) != list(wanted):
+        raise UserError(
+            f"{target}.load() gives samples of shape {list(found)}, but dataset.image_shape is "
+            f"{list(wanted)}; images are [channels, height, width]"
+        )
 
 
 def check_labels(targets: Any, facts: dict[str, Any]) -> None:

@@ -25,7 +25,9 @@ class Placement:
     why: str  # in a line for the screen
 
 
-def placement(config: dict[str, Any], data: Data, device: torch.device) -> Placement:
+def placement(
+    config: dict[str, Any], data: Data, device: torch.device, allowed: Sequence[str] = ()
+) -> Placement:
     """What `loader.placement` and `loader.num_workers` come to, before any memory is taken."""
     from dltrain.data.pictures import Pictures
     from dltrain.data.workers import suitable_workers
@@ -35,7 +37,7 @@ def placement(config: dict[str, Any], data: Data, device: torch.device) -> Place
     num_bytes = sum(column.nbytes for split in data.splits.values() for column in split)
     size = f"{num_bytes / 2**20:,.1f} MiB" if num_bytes < 2**30 else f"{num_bytes / 2**30:,.1f} GiB"
     if isinstance(inputs, Pictures):
-        storage, why = place_pictures(config, num_bytes, device)
+        storage, why = place_pictures(config, num_bytes, device, allowed)
         workers = loader["num_workers"]
         num_workers = suitable_workers() if workers == "auto" else workers
     else:
@@ -72,12 +74,14 @@ def place_arrays(loader: dict[str, Any], num_bytes: int, device: torch.device) -
     return "host", ": more than half of the device's free memory"
 
 
-def place_pictures(config: dict[str, Any], num_bytes: int, device: torch.device) -> tuple[str, str]:
+def place_pictures(
+    config: dict[str, Any], num_bytes: int, device: torch.device, allowed: Sequence[str]
+) -> tuple[str, str]:
     """They are in files. Decoded once where that is all that is made of them, and fits."""
     from dltrain.data.memory import available_memory
 
     wanted = config["loader"]["placement"]
-    framing = framing_part(config)
+    framing = framing_part(config, allowed)
     if framing and wanted not in ("auto", "stream"):
         raise UserError(
             f"loader.placement is {wanted}, but {framing} takes another part of each image file "
@@ -94,12 +98,16 @@ def place_pictures(config: dict[str, Any], num_bytes: int, device: torch.device)
     return "host", ": more than half of the device's free memory"
 
 
-def framing_part(config: dict[str, Any]) -> str | None:
-    """The key of the augmentation that chooses what is read of each image: the first, or none."""
-    for name, part in (config["augmentation"] or {}).items():
-        is_framing = part["_target_"] == "dltrain.data.resized_crop.RandomResizedCrop"
-        return f"augmentation.{name}" if is_framing else None
-    return None
+def framing_part(config: dict[str, Any], allowed: Sequence[str]) -> str | None:
+    """The key of the augmentation that chooses what is read of each image, if there is one: the
+    first of those that change an image.
+    """
+    from dltrain.data.mixer import Mix
+    from dltrain.data.resized_crop import Framing
+
+    parts = build.make_all(config, "augmentation", allowed)
+    name = next((name for name, part in parts.items() if not isinstance(part, Mix)), None)
+    return f"augmentation.{name}" if name and isinstance(parts[name], Framing) else None
 
 
 def fits_device(num_bytes: int, device: torch.device) -> bool:

@@ -47,4 +47,10 @@ class StorageError(DltrainError):
 
 
 class WorkerError(DltrainError):
-    """A process that reads data has died, or a sample cannot be read."""
+    """A process that reads data has died."""
+
+
+class SampleError(WorkerError):
+    """A sample cannot be read: the user can mend it, and go on."""
+
+    exit_code = 2

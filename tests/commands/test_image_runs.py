@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from photos import make_folder, write_photo
+from photos import make_folder, write_damaged, write_photo
 from PIL import Image
 
 ARGUMENTS = (
@@ -93,13 +93,10 @@ def test_what_was_converted_is_said(dltrain, tmp_path):
 
 def test_an_image_whose_pixels_cannot_be_read_ends_the_run_by_its_name(dltrain, tmp_path):
     make_folder(tmp_path / "photos", num_train=14)
-    broken = write_photo(tmp_path / "photos" / "train" / "class 0" / "broken.jpg", 64, 64)
-    whole = broken.read_bytes()
-    middle = len(whole) // 2
-    broken.write_bytes(whole[:middle] + bytes(200) + whole[middle + 200 :])
+    write_damaged(tmp_path / "photos" / "train" / "class 0" / "broken.png")
     outcome = dltrain("train", *typed(*STREAMED, "hydra.run.dir=run"))
-    assert outcome.code == 1
-    assert "class 0/broken.jpg cannot be read" in outcome.err
+    assert outcome.code == 2
+    assert "class 0/broken.png cannot be read" in outcome.err
     assert len(outcome.err.splitlines()) <= 6
 
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 import yaml
-from photos import make_folder, write_photo
+from photos import make_folder, write_damaged
 from test_image_runs import losses, typed
 
 from dltrain.claim import Claim
@@ -160,12 +160,10 @@ def test_two_do_not_write_one_set(prepare, tmp_path):
 
 
 def test_an_image_that_cannot_be_decoded_is_named_or_left_out(prepare, photos):
-    path = write_photo(photos / "train" / "class 0" / "bad.jpg", 64, 64)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] + bytes(200) + whole[len(whole) // 2 + 200 :])
+    write_damaged(photos / "train" / "class 0" / "bad.png")
     outcome = prepare("prepare.store=uint8")
     assert outcome.code == 2
-    assert "photos/train/class 0/bad.jpg cannot be read" in outcome.err
+    assert "photos/train/class 0/bad.png cannot be read" in outcome.err
     assert "dataset.on_bad_image=skip" in outcome.err
     outcome = prepare("prepare.store=uint8", "dataset.on_bad_image=skip", "prepare.out=other")
     assert outcome.code == 0, outcome.err

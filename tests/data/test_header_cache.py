@@ -175,9 +175,11 @@ def test_where_it_is(monkeypatch, tmp_path):
     assert str(cache_path(b"/data")) == f"/mine/headers/{name}"
     monkeypatch.setenv("DLTRAIN_CACHE", "off")
     assert cache_path(b"/data") is None
-    monkeypatch.setenv("DLTRAIN_CACHE", "relative")
-    assert cache_path(b"/data") is None
-    assert cache_path(b"/data") is None
+    monkeypatch.setenv("DLTRAIN_CACHE", "~/mine")
+    assert str(cache_path(b"/data")) == f"/home/me/mine/headers/{name}"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLTRAIN_CACHE", "here")
+    assert str(cache_path(b"/data")) == f"{tmp_path}/here/headers/{name}"
 
 
 def test_a_root_has_one_entry_however_it_is_reached(root, tmp_path):

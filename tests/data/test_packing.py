@@ -6,7 +6,7 @@ import os
 import shutil
 
 import pytest
-from photos import make_folder, write_photo
+from photos import make_folder, write_damaged, write_photo
 from test_packed import folder, packed, plan_of
 
 from dltrain.data.packed_layout import MANIFEST, PROGRESS, read_manifest, verify
@@ -147,16 +147,14 @@ def test_the_same_source_elsewhere_goes_on(photos, out, tmp_path):
 
 def damage(photos):
     """An image whose header is good and whose pixels are not, the first of all."""
-    path = write_photo(photos / "train" / "class 0" / "000 bad.jpg", 64, 64)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2] + bytes(200) + whole[len(whole) // 2 + 200 :])
+    path = write_damaged(photos / "train" / "class 0" / "000 bad.png")
     return path
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_image_that_cannot_be_decoded_is_named(photos, out, workers):
     path = damage(photos)
-    with pytest.raises(ValueError, match=r"000 bad\.jpg cannot be read: .*\n.*on_bad_image=skip"):
+    with pytest.raises(ValueError, match=r"000 bad\.png cannot be read: .*\n.*on_bad_image=skip"):
         run(photos, out, store="uint8", workers=workers)
     assert not list(out.glob(".*"))
     path.unlink()

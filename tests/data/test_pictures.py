@@ -12,8 +12,10 @@ from torchvision.transforms.v2 import functional as F
 
 from dltrain.data.augment import Crop, Flip
 from dltrain.data.decode import decode
+from dltrain.data.formats import open_image
+from dltrain.data.headers import kind_of
 from dltrain.data.image_folder import ImageFolder
-from dltrain.data.pictures import resize_into
+from dltrain.data.pictures import middle, resize_into
 from dltrain.data.randomness import Draws
 from dltrain.data.read_all import read_all
 from dltrain.data.resident import ResidentLoader
@@ -57,13 +59,7 @@ def dataset(root):
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory):
     root = make_folder(tmp_path_factory.mktemp("photos"))
-    before = os.environ.get("XDG_CACHE_HOME")
-    os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
-    yield dataset(root).load()
-    if before is None:
-        del os.environ["XDG_CACHE_HOME"]
-    else:
-        os.environ["XDG_CACHE_HOME"] = before
+    return dataset(root).load()
 
 
 @pytest.fixture
@@ -140,6 +136,45 @@ def test_a_jpeg_is_put_upright_as_exif_says(orientation):
     assert np.array_equal(turned, expected[orientation])
 
 
+XMP = b"""http://ns.adobe.com/xap/1.0/\0<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF
+xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about=""
+xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/></rdf:RDF></x:xmpmeta>"""
+
+
+def with_segments(data, *segments):
+    """A JPEG with more application segments in front: (marker, content)."""
+    parts = [bytes([0xFF, mark]) + (len(c) + 2).to_bytes(2, "big") + c for mark, c in segments]
+    return data[:2] + b"".join(parts) + data[2:]
+
+
+@pytest.mark.parametrize("where", ["xmp", "late exif"])
+def test_wherever_its_orientation_stands_the_check_and_the_decoder_agree(where):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    plain = jpeg(Image.fromarray(pixels(24, 40)))
+    turned = {
+        "xmp": with_segments(plain, (0xE1, XMP)),
+        "late exif": with_segments(
+            jpeg(Image.fromarray(pixels(24, 40)), exif=exif), *[(0xE2, bytes(60_000))] * 3
+        ),
+    }[where]
+    assert kind_of(open_image(io.BytesIO(turned)))[:2] == (40, 24)
+    assert np.array_equal(decode(turned), decode(plain).transpose(1, 0, 2)[:, ::-1])
+
+
+def test_bytes_too_many_between_the_parts_of_a_jpeg_are_skipped_as_pillow_does():
+    data = jpeg(Image.fromarray(pixels(24, 40)))
+    expected = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    assert np.array_equal(decode(data[:-2] + b"\1\2" + data[-2:]), expected)
+
+
+@pytest.mark.parametrize("size", [(1, 65_000), (65_000, 1), (3, 40), (40, 4)])
+def test_the_middle_of_a_thin_image_takes_no_more_than_it_shows(size):
+    stripes = np.arange(size[0] * size[1] * 3, dtype=np.uint32).astype(np.uint8).reshape(*size, 3)
+    shown = middle(stripes, 256, 224)
+    assert shown.shape == (224, 224, 3)
+
+
 @pytest.mark.parametrize("part", [0.2, 0.5, 0.9, 0.999])
 def test_a_jpeg_that_ends_too_early_is_no_image(part):
     data = jpeg(Image.fromarray(pixels(64, 64)), quality=95)
@@ -167,8 +202,7 @@ def as_torchvision_has_it(image, box):
 
 @pytest.mark.parametrize("height", [17, 40, 90])
 @pytest.mark.parametrize("width", [16, 33, 120])
-def test_parts_are_within_2_of_torchvisions(tmp_path, height, width, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_parts_are_within_2_of_torchvisions(tmp_path, height, width):
     for number in range(2):
         write_photo(tmp_path / "train" / f"c{number}" / "0.png", height, width, seed=number)
     pictures = dataset(tmp_path).load()["train"].inputs
@@ -182,8 +216,7 @@ def test_parts_are_within_2_of_torchvisions(tmp_path, height, width, monkeypatch
         assert np.array_equal(out, as_torchvision_has_it(tensor, box).numpy())
 
 
-def test_a_file_that_was_changed_after_it_was_looked_at_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+def test_a_file_that_was_changed_after_it_was_looked_at_is_named(tmp_path):
     for number in range(2):
         write_photo(tmp_path / "train" / f"c{number}" / "0.png", 20, 30)
     pictures, targets = dataset(tmp_path).load()["train"]

@@ -279,3 +279,14 @@ def test_workers_die_with_their_parent_even_where_that_was_killed():
 def is_running(pid):
     state = stat(pid)
     return state is not None and state[0] != "Z"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_gpu_gets_the_same_batches_however_long_they_are_kept(num_workers, make):
+    on_gpu = make(num_workers=num_workers, device="cuda")
+    for epoch in (0, 1):
+        kept = list(on_gpu.epoch(epoch))  # none is written to while later ones come
+        for batch, expected in zip(kept, make(num_workers=0).epoch(epoch), strict=True):
+            for column, wanted in zip(batch, expected, strict=True):
+                torch.testing.assert_close(column.cpu(), wanted)

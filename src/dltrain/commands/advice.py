@@ -53,14 +53,15 @@ def times(ratio: float) -> str:
 
 def advice(facts: Facts, config: dict[str, Any]) -> list[str]:
     """What to change, the most telling first; at most four."""
-    data = list(about_data(facts, config)) if facts.lost > WORTH_CHANGING else []
+    waits = min(facts.lost, facts.waiting) > WORTH_CHANGING
+    data = list(about_data(facts, config)) if waits else []
     return [*data, *about_the_step(facts, config)][:4]
 
 
 def about_data(facts: Facts, config: dict[str, Any]) -> Iterator[str]:
     dataset = config["dataset"]
     if facts.decodes:
-        yield "dltrain prepare packs the images once, so that they are read without decoding"
+        yield "dltrain prepare with prepare.store=uint8: read without decoding, from smaller images"
     if facts.decodes and "decode" in dataset and dataset["decode"] == "exact":
         yield "dataset.decode=fast: JPEGs in less time, with slightly other pixels"
     if facts.storage == "stream" and facts.fits and not facts.decodes:
@@ -81,7 +82,7 @@ def about_the_step(facts: Facts, config: dict[str, Any]) -> Iterator[str]:
     if facts.device == "cuda" and facts.precision == "fp32":
         yield "trainer.precision=bf16 (or tf32): matrix units compute several times as fast in it"
     elif facts.bf16 and facts.precision == "fp32" and facts.step > SMALL_STEP_SEC:
-        yield "trainer.precision=bf16: this CPU computes in it"
+        yield "trainer.precision=bf16: this CPU computes in it, which pays with large layers"
     if not trainer["compile"] and facts.run_sec > LONG_RUN_SEC:
         yield "trainer.compile=true: 5 to 60 s at the start, and fewer, larger kernels"
     if facts.device == "cpu" and trainer["threads"] not in ("auto", facts.cores):

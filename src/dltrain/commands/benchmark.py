@@ -126,7 +126,7 @@ def make_trainer(
     from dltrain.engine.saver import Saver
 
     device = choose_device(config["trainer"]["device"])
-    place = placement(config, data, device)
+    place = placement(config, data, device, allowed)
     train_loader = make_loader(
         config, data, "train", device, place, allowed=allowed, progress=console.progress()
     )

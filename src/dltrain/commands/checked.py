@@ -55,7 +55,8 @@ def read_facts(cfg: DictConfig, allowed: Sequence[str]) -> None:
     try:
         taken = signature(dataset.read_facts).parameters
         facts = dataset.read_facts(**{key: node[key] for key in taken if key in node})
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(str(error)) from error
+    except Exception as error:  # somebody's own code may raise anything
+        ours = isinstance(error, OSError | ValueError)
+        raise UserError(str(error) if ours else f"{target}.read_facts: {error!r}") from error
     with open_dict(cfg.dataset):
         cfg.dataset.update({key: value for key, value in facts.items() if key in wanted})

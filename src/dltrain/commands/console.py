@@ -177,7 +177,7 @@ def progress() -> Callable[[str, int, int], None]:
             return
         said[name] = part
         text = f"{name}  {done / 2**20:.1f} of {total / 2**20:.1f} MiB"
-        if name.endswith("images"):
+        if name.endswith(" images"):
             text = f"{name}  {done:,} of {total:,}"
         with contextlib.suppress(OSError, ValueError, AttributeError):
             start, end = ("\r", "\n" * (done >= total)) if on_terminal else ("", "\n")

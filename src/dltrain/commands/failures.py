@@ -59,7 +59,7 @@ def explain(error: BaseException, run: Run) -> BaseException:
     if isinstance(error, NonFiniteError):
         return describe_nonfinite(error, run)
     if isinstance(error, WorkerError):
-        return WorkerError(f"{error}\n{run.saver.describe_last()}")
+        return type(error)(f"{error}\n{run.saver.describe_last()}")
     if is_out_of_memory(error):
         return DltrainError(describe_out_of_memory(error, run))
     return error

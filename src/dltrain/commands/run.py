@@ -68,7 +68,7 @@ class Run:
             sync_logs=self.sync_logs,
         )
         device = choose_device(job.config["trainer"]["device"])
-        self.place = placement(job.config, data, device)
+        self.place = placement(job.config, data, device, job.allowed)
         self.make_loader = partial(
             make_loader, job.config, data, device=device, place=self.place, allowed=job.allowed,
             progress=console.progress(),

@@ -75,7 +75,8 @@ def images_or_part(value: Any) -> str | None:
 
 
 def crop_fraction(value: Any) -> str | None:
-    return None if _is_number(value) and 0 < value <= 1 else "it must be a number > 0 and <= 1"
+    inside = _is_number(value) and 0.1 <= value <= 1
+    return None if inside else "it must be a number >= 0.1 and <= 1"
 
 
 def or_auto(rule: Rule) -> Rule:

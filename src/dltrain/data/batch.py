@@ -26,6 +26,13 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return tensor.to(device, non_blocking=True)
 
 
+class Sent(NamedTuple):
+    """Columns of a batch on their way to a device, and when they will have arrived."""
+
+    columns: tuple[Tensor, ...]
+    arrived: torch.cuda.Event | None
+
+
 class Lane:
     """The way of batches to a device, beside what it computes.
 
@@ -38,21 +45,24 @@ class Lane:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self.num_ahead = 0 if self._stream is None else 1
 
-    def send(self, *columns: Tensor) -> tuple[Tensor, ...]:
-        """Columns in host memory, on their way; they must not be written to any more."""
+    def send(self, *columns: Tensor) -> Sent:
+        """Columns in host memory, on their way. On a GPU the host may write to them again."""
         if self._stream is None:
-            return tuple(column.to(self._device) for column in columns)
+            return Sent(columns, None)
         with torch.cuda.stream(self._stream):
-            return tuple(send(column, self._device) for column in columns)
+            return Sent(
+                tuple(send(column, self._device) for column in columns),
+                self._stream.record_event(),
+            )
 
-    def receive(self, columns: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def receive(self, sent: Sent) -> tuple[Tensor, ...]:
         """The columns, once what is computed from now on may use them."""
-        if self._stream is not None:
+        if sent.arrived is not None:
             current = torch.cuda.current_stream(self._device)
-            current.wait_stream(self._stream)
-            for column in columns:  # the allocator must not give their memory away too early
+            current.wait_event(sent.arrived)  # not for what was sent after them
+            for column in sent.columns:  # the allocator must not give their memory away too early
                 column.record_stream(current)
-        return columns
+        return sent.columns
 
 
 def check_samples(

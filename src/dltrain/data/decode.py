@@ -11,8 +11,9 @@ import simplejpeg
 
 from dltrain.data.formats import MAX_PIXELS, open_image, orientation_of, to_rgb
 
-_EXIF_WITHIN = 1 << 16  # bytes: a segment of a JPEG is no longer, and Exif's is among the first
 _BEGIN = b"\xff\xd8"
+# Where the orientation of a picture can stand; see Pillow's `Image.getexif`
+_MAY_TURN = (b"Exif\0\0", b"tiff:Orientation")
 
 
 def decode(data: bytes, *, shrink: int = 1, exact: bool = True) -> np.ndarray:
@@ -29,18 +30,21 @@ def decode(data: bytes, *, shrink: int = 1, exact: bool = True) -> np.ndarray:
     height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
     if colors in ("CMYK", "YCCK") or height * width > MAX_PIXELS:  # the latter is refused there
         return to_rgb(open_image(io.BytesIO(data)))
-    return simplejpeg.decode_jpeg(
-        data,
-        fastdct=not exact,
-        fastupsample=not exact,
-        min_height=-(-height // shrink),
-        min_width=-(-width // shrink),
-        min_factor=shrink,
-    )
+    try:
+        return simplejpeg.decode_jpeg(
+            data,
+            fastdct=not exact,
+            fastupsample=not exact,
+            min_height=-(-height // shrink),
+            min_width=-(-width // shrink),
+            min_factor=shrink,
+        )
+    except ValueError:  # stricter than Pillow, which skips what is damaged as far as it can
+        return to_rgb(open_image(io.BytesIO(data)))
 
 
 def _is_plain(data: bytes) -> bool:
-    """Whether EXIF does not ask for the picture to be turned."""
-    if b"Exif\0\0" not in data[:_EXIF_WITHIN]:
+    """Whether nothing asks for the picture to be turned."""
+    if not any(mark in data for mark in _MAY_TURN):
         return True
     return orientation_of(open_image(io.BytesIO(data))) == 1

@@ -27,15 +27,24 @@ Table = tuple[Files, np.ndarray]
 
 def cache_path(root: bytes) -> Path | None:
     """Where the headers of the images below root are kept; None where nothing is to be."""
-    chosen = os.environ.get(VARIABLE)
-    if chosen == "off":
-        return None
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(chosen or os.path.join(base, "dltrain"))
-    if not folder.is_absolute():  # there is no home, or what was meant cannot be known
+    folder = cache_folder()
+    if folder is None:
         return None
     key = hashlib.blake2b(os.path.realpath(root), digest_size=16).hexdigest()
     return folder / "headers" / f"{key}.bin"
+
+
+def cache_folder() -> Path | None:
+    """DLTRAIN_CACHE, or dltrain's part of the user's cache; None if it is `off`, or has no home."""
+    chosen = os.environ.get(VARIABLE)
+    if chosen == "off":
+        return None
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    folder = Path(os.path.expanduser(chosen or os.path.join(base, "dltrain")))
+    # Without a home `~` stays. What was typed is meant from here; a relative XDG_CACHE_HOME is not
+    # to be heeded (XDG Base Directory Specification)
+    unusable = str(folder).startswith("~") or not (chosen or folder.is_absolute())
+    return None if unusable else folder.absolute()
 
 
 def known_kinds(path: Path | None, files: Files) -> tuple[np.ndarray, np.ndarray]:

@@ -111,13 +111,14 @@ def read_header(path: bytes) -> tuple[int, int, int, int, int]:
         except ValueError as error:
             raise ValueError(_seen(file) or str(error)) from error
         with image:
-            kind = _kind(image)
+            kind = kind_of(image)
             if not _is_whole(image, file, size):
                 load(image)
         return kind
 
 
-def _kind(image: Image.Image) -> tuple[int, int, int, int, int]:
+def kind_of(image: Image.Image) -> tuple[int, int, int, int, int]:
+    """A KIND of what `open_image` has opened."""
     known = {name.upper(): place for place, name in enumerate(FORMATS)}
     width, height = image.size
     orientation = orientation_of(image)

@@ -23,18 +23,11 @@ from dltrain.data.folder_splits import (
     is_unlabelled,
 )
 from dltrain.data.listing import Listing
-from dltrain.data.pictures import Pictures, check_pictures
+from dltrain.data.pictures import Pictures, Split, check_pictures
 from dltrain.data.shelf import FileShelf
 
 _SPLITS = ("train", "val", "test")
 _NONE = np.zeros(0, np.int64)
-
-
-class Split(NamedTuple):
-    """Images, which are read when they are wanted, and targets: int64 [N]."""
-
-    inputs: Pictures
-    targets: np.ndarray
 
 
 class Tree(NamedTuple):
@@ -156,7 +149,7 @@ class ImageFolder:
         folders = find_splits(root)
         if not folders:
             tree = scan_classes(place)
-            return Tree(tree.classes, {"all": tree.files}, _left_out([tree]))
+            return Tree(tree.classes, {"all": tree.files}, left_out([tree]))
         notes = []
         if "test" in folders and is_unlabelled(root, folders["test"]):
             notes = [f"{os.fsdecode(folders.pop('test'))} has no class folders and is not used"]
@@ -169,7 +162,7 @@ class ImageFolder:
             split: check_classes(root, train, scan, split) if scan is not train else scan.files
             for split, scan in scans.items()
         }
-        return Tree(train.classes, splits, notes + _left_out(list(scans.values())))
+        return Tree(train.classes, splits, notes + left_out(list(scans.values())))
 
     def _in_words(self, root: Path, classes: list[bytes]) -> tuple[str, ...]:
         """As people read them: what is no UTF-8 is written in hexadecimal."""
@@ -200,6 +193,6 @@ class ImageFolder:
             )
 
 
-def _left_out(scans: list[Scan]) -> list[str]:
+def left_out(scans: list[Scan]) -> list[str]:
     count = sum(scan.num_left_out for scan in scans)
     return [f"{count:,} files that are no images left out"] * bool(count)

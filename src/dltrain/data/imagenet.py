@@ -11,7 +11,7 @@ from dltrain.data.download import Progress
 from dltrain.data.files import printable
 from dltrain.data.folder_scan import Files, class_folders, scan_classes, scan_flat, shown, some
 from dltrain.data.folder_splits import check_classes, folder_of
-from dltrain.data.image_folder import ImageFolder, Tree
+from dltrain.data.image_folder import ImageFolder, Tree, left_out
 from dltrain.data.listing import Listing
 from dltrain.data.synsets import class_words, validation_classes
 
@@ -88,10 +88,10 @@ class ImageNet(ImageFolder):
             return Tree(
                 train.classes,
                 {"train": train.files, "test": check_classes(root, train, val, "val")},
-                [],
+                left_out([train, val]),
             )
         files = _labelled(root, train.classes, scan_flat(place, folder))
-        return Tree(train.classes, {"train": train.files, "test": files}, [])
+        return Tree(train.classes, {"train": train.files, "test": files}, left_out([train]))
 
     def _places(self, tree: Tree, good: np.ndarray) -> dict[str, np.ndarray]:
         places = super()._places(tree, good)

@@ -1,17 +1,17 @@
 """Sets beyond one disk: images in MDS shards, in a folder, on a server or in a bucket."""
 
 import hashlib
+import os
 import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from dltrain.data.arrays import check_count, check_facts, check_labels
 from dltrain.data.decode import decode
-from dltrain.data.files import printable
-from dltrain.data.pictures import Pictures
+from dltrain.data.files import open_file, printable
+from dltrain.data.pictures import Pictures, Split, check_pictures
 from dltrain.data.remotes import LocalCopy, Remote, scheme_of
 from dltrain.data.shard_cache import ShardCache, default_folder
 from dltrain.data.shard_table import (
@@ -26,13 +26,6 @@ from dltrain.data.shards import INDEX, MAX_INDEX_BYTES, Index, Shards, parse_ind
 _GB = 1_000_000_000
 _SPLITS = ("train", "val", "test")
 _SPARE = 4  # shards beyond the window: two that are being fetched, and those of val and test
-
-
-class Split(NamedTuple):
-    """Images, which are read when they are wanted, and targets: int64 [N]."""
-
-    inputs: Pictures
-    targets: np.ndarray
 
 
 class MDS:
@@ -68,28 +61,22 @@ class MDS:
     ) -> None:
         self.facts = check_facts(num_classes, image_shape, mean, std)
         self.num_classes, self.image_shape, self.mean, self.std = self.facts
-        if self.image_shape != (3, size, size):
-            raise ValueError(
-                f"dataset.image_shape is {list(image_shape)}; it must be [3, {size}, {size}], as "
-                "dataset.size says"
-            )
-        if not 0 < crop_fraction <= 1:
-            raise ValueError(f"dataset.crop_fraction is {crop_fraction}; it must be > 0 and <= 1")
-        if decode not in ("exact", "fast"):
-            raise ValueError(f"dataset.decode is {decode!r}; it must be one of exact, fast")
+        check_pictures(size, self.image_shape, crop_fraction, decode)
         check_count("shuffle_window", shuffle_window, least=0)
         if not 0 < cache_limit_gb < float("inf"):
             raise ValueError(f"dataset.cache_limit_gb is {cache_limit_gb}; it must be > 0")
-        if "train" not in splits or not set(splits) <= set(_SPLITS):
+        if "train" not in splits or sorted(set(splits) & set(_SPLITS)) != sorted(splits):
             raise ValueError(
-                f"dataset.splits is {list(splits)}; it must hold train, and may hold val and test"
+                f"dataset.splits is {list(splits)}; it must hold train, and may hold val and test, "
+                "each once"
             )
-        self.root, self.splits, self.size = root, tuple(splits), size
+        self.splits, self.size = tuple(splits), size
         self.crop_fraction, self.image_column = float(crop_fraction), image_column
         self.decode, self.shuffle_window = decode, shuffle_window
         self.cache_limit = int(cache_limit_gb * _GB)
         self.download = download
         self._is_local = not scheme_of(root)
+        self.root = os.path.expanduser(root) if self._is_local else root
         self.cache = Path(cache).expanduser() if cache is not None else None
         if self.cache is None and not self._is_local:
             self.cache = default_folder()
@@ -111,21 +98,20 @@ class MDS:
         return {split: self._load(split) for split in self.splits}
 
     def _load(self, split: str) -> Split:
-        fetch = self._fetcher(split)
         source = f"{self.root}/{split}"
-        data = self._small_file(fetch, INDEX, source, MAX_INDEX_BYTES)
+        data = self._small_file(split, INDEX, MAX_INDEX_BYTES)
         index = parse_index(data, f"{source}/{INDEX}")
         column = index.column(self.image_column, "dataset.image_column")
         check_images(index.columns[column])
         shelf = ShardShelf(
-            self._shards(index, fetch, split, hashlib.sha256(data).hexdigest()[:16]),
+            self._shards(index, split, hashlib.sha256(data).hexdigest()[:16]),
             column=column,
             name=split,
             window=self.shuffle_window or len(index.shards),
         )
         most = max_table_bytes(len(shelf))
         table = parse_table(
-            self._small_file(fetch, TABLE, source, most),
+            self._small_file(split, TABLE, most),
             f"{source}/{TABLE}",
             num_samples=len(shelf),
         )
@@ -142,18 +128,20 @@ class MDS:
             exact=self.decode == "exact",
         )
 
-    def _fetcher(self, split: str) -> Callable[[str, Path], None]:
+    def _fetcher(self, split: str, limit: int) -> Callable[[str, Path], None]:
+        """limit: bytes of the largest file that is to come."""
         if self._is_local:
             return LocalCopy(Path(self.root) / split).fetch
-        return Remote(f"{self.root.rstrip('/')}/{split}", limit=1 << 32).fetch
+        return Remote(f"{self.root.rstrip('/')}/{split}", limit=limit).fetch
 
-    def _shards(self, index: Index, fetch: Any, split: str, identity: str) -> Shards:
+    def _shards(self, index: Index, split: str, identity: str) -> Shards:
         if self.cache is None:
             folder = Path(self.root) / split
             for shard in index.shards:
                 check_shard(folder / shard.name, shard)
             return Shards(index, lambda shard: folder / shard.name)
         self._check_limit(index)
+        fetch = self._fetcher(split, max(shard.num_bytes for shard in index.shards))
         cache = ShardCache(fetch, self.cache, limit=self.cache_limit, identity=identity)
         return Shards(index, cache.open_shard)
 
@@ -168,16 +156,16 @@ class MDS:
                 "dataset.shuffle_window smaller"
             )
 
-    def _small_file(
-        self, fetch: Callable[[str, Path], None], name: str, source: str, limit: int
-    ) -> bytes:
+    def _small_file(self, split: str, name: str, limit: int) -> bytes:
         """An index or a table, as it is there now: what a run is to read must not be stale."""
+        source = f"{self.root}/{split}"
         try:
             if self._is_local:
-                with (Path(source) / name).open("rb") as file:
+                with open_file(Path(source) / name) as file:
                     data = file.read(limit + 1)
             else:
                 assert self.cache is not None
+                fetch = self._fetcher(split, limit)
                 data = _fetch_small(fetch, name, self.cache, limit)
         except Exception as error:  # each service has its own
             reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"

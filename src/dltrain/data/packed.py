@@ -16,7 +16,6 @@ from dltrain.data.arrays import check_facts
 from dltrain.data.decode import decode
 from dltrain.data.download import Progress
 from dltrain.data.files import open_file, printable
-from dltrain.data.image_folder import Split
 from dltrain.data.packed_layout import (
     SPLITS,
     Manifest,
@@ -25,7 +24,7 @@ from dltrain.data.packed_layout import (
     read_rows,
     verify,
 )
-from dltrain.data.pictures import Pictures, check_pictures
+from dltrain.data.pictures import Pictures, Split, check_pictures
 
 Auto = Literal["auto"]
 
@@ -88,7 +87,7 @@ class Packed:
         """`train`, `val` and `test`. Raises ValueError where the set is not what it should be."""
         root = _folder(self.root)
         manifest = read_manifest(root)
-        if self.num_classes < manifest.num_classes:
+        if self.num_classes != manifest.num_classes:
             raise ValueError(
                 f"{printable(str(root), 200)}: it has {manifest.num_classes:,} classes, but "
                 f"dataset.num_classes is {self.num_classes:,}; choose dataset.num_classes=auto"

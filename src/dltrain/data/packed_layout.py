@@ -158,7 +158,7 @@ def verify(root: Path, manifest: Manifest, progress: Progress | None = None) -> 
                 digest.update(piece)
                 done += len(piece)
                 if progress is not None:
-                    progress(f"verifying {printable(str(root), 60)}", done, total)
+                    progress(f"{printable(str(root), 60)}, its digests", done, total)
         if digest.hexdigest() != expected:
             raise ValueError(
                 f"{root / name}: its SHA-256 is not that of the manifest: it is damaged; {_AGAIN}"

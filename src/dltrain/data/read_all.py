@@ -3,7 +3,7 @@
 import numpy as np
 
 from dltrain.data.download import Progress
-from dltrain.data.shared import slots
+from dltrain.data.shared import laid_out
 from dltrain.data.source import Source
 from dltrain.data.workers import Readers
 
@@ -18,7 +18,7 @@ def read_all(
     progress(name, done, of) is called after every batch. Raises WorkerError and MemoryError.
     """
     total = len(source)
-    samples = slots((total, *source.shape), source)
+    samples = laid_out((total, *source.shape), source, np.empty)
     index = np.arange(total)[:, None]
     readers = Readers(source, batch_size=_AT_ONCE, num_ahead=2, num_workers=num_workers)
     try:

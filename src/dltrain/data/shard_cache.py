@@ -77,13 +77,9 @@ class ShardCache:
     def _bring_once(self, shard: Shard, part: Path) -> None:
         with self._locked("room"):
             self._make_room(shard.num_bytes)
-            with (
-                naming(part, f"{shard.name} has {shard.num_bytes:,} bytes"),
-                part.open("wb") as new,
-            ):
-                new.truncate(shard.num_bytes)  # what is to come counts already
         try:
-            self._fetch(shard.name, part)
+            with naming(part, f"{shard.name} has {shard.num_bytes:,} bytes"):
+                self._fetch(shard.name, part)
         except OSError:
             raise
         except Exception as error:  # each service has its own

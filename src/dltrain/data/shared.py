@@ -2,6 +2,7 @@
 
 import math
 import mmap
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,7 +20,16 @@ def shared(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 def slots(shape: tuple[int, ...], source: Source) -> np.ndarray:
     """Room for batches of samples of source.shape, in the order of its bytes in memory."""
+    return laid_out(shape, source, shared)
+
+
+def laid_out(
+    shape: tuple[int, ...],
+    source: Source,
+    make: Callable[[tuple[int, ...], np.dtype], np.ndarray],
+) -> np.ndarray:
+    """[..., *source.shape], made by `make` in the order of the bytes that the source writes."""
     if not source.channels_last:
-        return shared(shape, source.dtype)
+        return make(shape, source.dtype)
     *before, channels, height, width = shape
-    return np.moveaxis(shared((*before, height, width, channels), source.dtype), -1, -3)
+    return np.moveaxis(make((*before, height, width, channels), source.dtype), -1, -3)

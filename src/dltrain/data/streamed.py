@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dltrain.data.augment import Augmentation, leading_movements, move_images
-from dltrain.data.batch import Batch, Lane, check_samples, send
+from dltrain.data.batch import Batch, Lane, Sent, check_samples, send
 from dltrain.data.mixer import Mix, separate
 from dltrain.data.normalise import Normalise
 from dltrain.data.order import Order
@@ -110,13 +110,13 @@ class StreamedLoader:
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from number `start` on, to the bit as if it had begun at 0."""
         assert 0 <= start <= len(self), (start, len(self))
-        under_way: deque[tuple[int, tuple[Tensor, ...]]] = deque()  # to the device
+        under_way: deque[tuple[int, Sent]] = deque()  # to the device
         for number in range(start, len(self)):
             under_way.append((number, self._lane.send(*self._read(epoch, number))))
             if len(under_way) > self._lane.num_ahead:
                 yield self._batch(epoch, *under_way.popleft())
-        for number, columns in under_way:
-            yield self._batch(epoch, number, columns)
+        for number, sent in under_way:
+            yield self._batch(epoch, number, sent)
 
     def _read(self, epoch: int, number: int) -> tuple[Tensor, Tensor, Tensor]:
         """Samples, targets and index on the host; more are asked for. Good until the next call."""
@@ -144,8 +144,8 @@ class StreamedLoader:
             return epoch, number + 1
         return (epoch + 1, 0) if self._shuffle else None
 
-    def _batch(self, epoch: int, number: int, columns: tuple[Tensor, ...]) -> Batch:
-        samples, targets, index = self._lane.receive(columns)
+    def _batch(self, epoch: int, number: int, sent: Sent) -> Batch:
+        samples, targets, index = self._lane.receive(sent)
         drawn = self._drawn(epoch)
         inputs = self._transform(samples, [draw[number] for draw in drawn.draws])
         mixing = [draw[number] for draw in drawn.mixing]

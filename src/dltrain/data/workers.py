@@ -21,9 +21,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dltrain.data.files import printable
 from dltrain.data.shared import shared, slots
 from dltrain.data.source import Source
-from dltrain.errors import WorkerError
+from dltrain.errors import SampleError, WorkerError
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 PR_SET_PDEATHSIG = 1  # prctl(2)
@@ -31,6 +32,7 @@ _LIBC = ctypes.CDLL(None)  # found before there are forks, in which a loader's l
 _IDLE = -1
 TIMEOUT_SEC = 600  # for a share of one batch: a file server may be slow, but not for ever
 MAX_MESSAGE = 2000  # characters
+_OF_SAMPLE = "\1"  # begins a message of what the user can mend
 
 
 def suitable_workers() -> int:
@@ -59,7 +61,8 @@ class Readers:
     ) -> None:
         self._workers: list[Worker] = []
         self._owner = os.getpid()
-        self._source, self._num_workers = source, num_workers
+        self._source = source
+        self._num_workers = min(num_workers, batch_size)  # each reads a share of every batch
         self._slots = slots((1 + num_ahead, batch_size, *source.shape), source)
         # What each worker is reading, for the message if it dies of it
         self._reading = shared((max(1, num_workers),), np.dtype(np.int64))
@@ -106,7 +109,8 @@ class Readers:
                 problem = self._obituary(number)
             if problem:
                 self.close()
-                raise WorkerError(problem)
+                of_sample = problem.startswith(_OF_SAMPLE)
+                raise SampleError(problem[1:]) if of_sample else WorkerError(problem)
         return self._slots[slot, : len(samples)]
 
     def forget(self) -> None:
@@ -183,7 +187,7 @@ def _work(
     """
     code = 1
     try:
-        gc.disable()  # what the parent has left behind is not this process's to finalise
+        gc.freeze()  # what the parent has left behind is not this process's to finalise
         for number in STOPPING:
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
@@ -199,7 +203,7 @@ def _work(
                 _read(source, rows.reshape(-1, width), out, reading)
                 problem = ""
             except WorkerError as error:
-                problem = str(error)
+                problem = _OF_SAMPLE * isinstance(error, SampleError) + str(error)
             reading[0] = _IDLE
             pipe.send_bytes(problem[:MAX_MESSAGE].encode(errors="replace"))
     except (EOFError, OSError):
@@ -214,10 +218,12 @@ def _read(source: Source, samples: np.ndarray, out: np.ndarray, reading: np.ndar
         try:
             source.read(sample, out[place], *box)
         except Exception as error:
-            reason = " ".join(str(error).split())
-            if not isinstance(error, ValueError | OSError):  # str of a KeyError is but a key
-                reason = f"{type(error).__name__} {reason}"
-            raise WorkerError(f"{source.describe(sample)} cannot be read: {reason}") from error
+            reason = printable(" ".join(str(error).split()), 500)
+            what = f"{source.describe(sample)} cannot be read"
+            if isinstance(error, ValueError | OSError):
+                raise SampleError(f"{what}: {reason}") from error
+            # A fault of the code; and str of a KeyError is but a key
+            raise WorkerError(f"{what}: {type(error).__name__} {reason}") from error
 
 
 def _share(num_samples: int, number: int, num_workers: int) -> tuple[int, int]:
