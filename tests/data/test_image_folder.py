@@ -1,5 +1,6 @@
 """Folders of images by class as datasets: splits, classes, what is said, what is refused."""
 
+import shutil
 import subprocess
 import sys
 
@@ -185,6 +186,12 @@ def one_class(root):
     write(root / "c0" / "0.jpg")
 
 
+def linked_splits(root):
+    write_tree(root, classes=2, train=1, val=1, test=1)
+    shutil.rmtree(root / "test" / "c1")
+    (root / "test" / "c1").symlink_to("../train/c0")
+
+
 def wrapped(root):
     write_tree(root / "photos", classes=2, images=1)
 
@@ -211,6 +218,10 @@ REFUSED = {
         lambda root: (write(root / "train" / "c0" / "0.jpg"), write(root / "val" / "c0" / "1.jpg")),
         "one class folder alone, c0\nexpected at least two to tell apart$",
     ),
+    "a class of test that is one of train": (
+        linked_splits,
+        "the same folder as .*train/c0",
+    ),
     "one level too high": (wrapped, "tell apart; is `dataset.root=.*/root/photos` meant"),
     "a class in val alone": (alien, "classes in val that are not in train: C1\nexpected"),
     "two validation sets": (two_vals, "it has val, valid; expected one folder"),
@@ -227,7 +238,8 @@ def test_what_is_no_image_folder_is_refused(tmp_path, name):
         folder(root).find()
     assert str(root) in str(caught.value)
     assert str(caught.value).count("\n") < 6
-    if name != "a class in val alone":  # which a look at one folder does not see
+    # What a look at one folder does not see
+    if name not in ("a class in val alone", "a class of test that is one of train"):
         with pytest.raises(ValueError, match=message):
             ImageFolder.read_facts(root=str(root))
 

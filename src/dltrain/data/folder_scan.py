@@ -5,7 +5,7 @@ Names are bytes here, as they are on the disk: no locale has a say, and none is 
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NoReturn
 
 import numpy as np
@@ -17,6 +17,9 @@ SUFFIXES = frozenset((b"jpg", b"jpeg", b"png", b"webp", b"bmp"))  # in any case
 MAX_DEPTH = 64  # folders within a class
 _LITTER = frozenset((b"__MACOSX", b"@eaDir", b"lost+found", b"System Volume Information"))
 _NO_FILE = -1  # in num_bytes: a link to nothing, or it may not be looked at
+
+
+Seen = dict[tuple[int, int], bytes]  # what a folder is to the file system, and a path to it
 
 
 @dataclass(frozen=True)
@@ -53,16 +56,20 @@ class _Walk:
     """What one walk has seen. A folder that is reached twice would count twice, or never end."""
 
     root: bytes
-    folders: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    folders: Seen
     num_left_out: int = 0
 
 
-def scan_classes(root: bytes, within: bytes = b"", *, empty_is_error: bool = True) -> Scan:
+def scan_classes(
+    root: bytes, within: bytes = b"", *, empty_is_error: bool = True, seen: Seen | None = None
+) -> Scan:
     """The images of root/within/CLASS/**; names are relative to root.
+
+    seen: the folders of other splits, of which none may be reached again; those of this join them.
 
     Raises ValueError for what is not such a tree: path, what was found, what was expected.
     """
-    walk = _Walk(root)
+    walk = _Walk(root, {} if seen is None else seen)
     top = os.path.join(root, within)
     classes, beside = _top(walk, top)
     if beside or not classes:
@@ -103,7 +110,7 @@ def has_images(path: bytes) -> bool:
 
 def _top(walk: _Walk, path: bytes) -> tuple[list[bytes], list[bytes]]:
     """Class folders and images beside them, sorted."""
-    walk.folders[_identity(path)] = path
+    _check_first_visit(walk, path, 0)
     classes, beside = [], []
     for entry in _entries(path):
         if _is_class(entry):

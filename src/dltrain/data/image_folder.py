@@ -11,7 +11,7 @@ from dltrain.data.arrays import check_facts, check_seed
 from dltrain.data.checked_images import ACTIONS, check_images
 from dltrain.data.download import Progress
 from dltrain.data.files import printable
-from dltrain.data.folder_scan import Files, Scan, joined, scan_classes, some
+from dltrain.data.folder_scan import Files, Scan, Seen, joined, scan_classes, some
 from dltrain.data.folder_splits import (
     check_amount,
     check_classes,
@@ -153,8 +153,9 @@ class ImageFolder:
         notes = []
         if "test" in folders and is_unlabelled(root, folders["test"]):
             notes = [f"{os.fsdecode(folders.pop('test'))} has no class folders and is not used"]
+        seen: Seen = {}
         scans = {
-            split: scan_classes(place, within, empty_is_error=split == "train")
+            split: scan_classes(place, within, empty_is_error=split == "train", seen=seen)
             for split, within in folders.items()
         }
         train = scans["train"]

@@ -9,7 +9,15 @@ import numpy as np
 
 from dltrain.data.download import Progress
 from dltrain.data.files import printable
-from dltrain.data.folder_scan import Files, class_folders, scan_classes, scan_flat, shown, some
+from dltrain.data.folder_scan import (
+    Files,
+    Seen,
+    class_folders,
+    scan_classes,
+    scan_flat,
+    shown,
+    some,
+)
 from dltrain.data.folder_splits import check_classes, folder_of
 from dltrain.data.image_folder import ImageFolder, Tree, left_out
 from dltrain.data.listing import Listing
@@ -81,10 +89,11 @@ class ImageNet(ImageFolder):
 
     def _scan(self, root: Path) -> Tree:
         place, within = os.fsencode(root), _images_below(root)
-        train = scan_classes(place, os.fsencode(os.path.join(within, "train")))
+        seen: Seen = {}
+        train = scan_classes(place, os.fsencode(os.path.join(within, "train")), seen=seen)
         folder = os.fsencode(os.path.join(within, "val"))
         if class_folders(os.path.join(place, folder)):
-            val = scan_classes(place, folder, empty_is_error=False)
+            val = scan_classes(place, folder, empty_is_error=False, seen=seen)
             return Tree(
                 train.classes,
                 {"train": train.files, "test": check_classes(root, train, val, "val")},
