@@ -54,6 +54,9 @@ FORBIDDEN = {
     "claim": (*HYDRA, *(f"dltrain.{other}" for other in (
         "engine", "build", "commands", "cli", "config", "callbacks", "loggers", *LEAVES,
     ))),
+    "compare": (*HYDRA, "torch", *(f"dltrain.{other}" for other in (
+        "engine", "build", "commands", "cli", "callbacks", "loggers", *LEAVES,
+    ))),
     "errors": ("dltrain",),
     "plain": ("dltrain", "torch", *HYDRA),
     "durable": ("torch", *HYDRA),
@@ -69,6 +72,7 @@ LAZY = (
     "durable",
     "plain",
     "commands",
+    "compare",
     "build",
     "build_data",
     "build_loaders",

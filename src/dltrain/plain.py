@@ -7,7 +7,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import yaml
 
@@ -28,21 +28,25 @@ class PlainError(ValueError):
 
 
 def read_text(path: Path, max_bytes: int = MAX_BYTES) -> str:
-    """What a regular file of at most `max_bytes` holds.
-
-    Raises PlainError for a link, a folder, a pipe or a device, without waiting for it or following
-    it, and OSError and UnicodeDecodeError.
-    """
-    if path.is_symlink():
-        raise PlainError("it is a link")
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise PlainError("it is not a regular file")
+    """What a regular file of at most `max_bytes` holds. Raises as `open_regular` does, and
+    UnicodeDecodeError."""
+    with open_regular(path) as file:
         data = file.read(max_bytes + 1)
     if len(data) > max_bytes:
         raise PlainError(f"it has more than {max_bytes:,} bytes")
     return data.decode("utf-8")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Raises PlainError for a link, a folder, a pipe or a device, without waiting for it or
+    following it, and OSError."""
+    if path.is_symlink():
+        raise PlainError("it is a link")
+    file = open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb")  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise PlainError("it is not a regular file")
+    return file
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:

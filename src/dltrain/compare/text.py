@@ -1,0 +1,229 @@
+"""A table as text for the screen, as wide as it is; Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import textwrap
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+from dltrain.compare.columns import RUN, STATUS, Column, duration, percent, whole
+from dltrain.compare.table import Cell, Stat, Table
+from dltrain.runs import finite
+
+GAP = 2
+LEAST_SETTING, SOME_NAME, LEAST_NAME = 16, 24, 12  # columns down to which these are cut
+MISSING = "-"
+
+
+def shown(column: Column, cell: Cell) -> str:
+    """One line that steers no terminal, whatever a run holds."""
+    if cell is None or cell == "":
+        return MISSING
+    if isinstance(cell, Stat):
+        return with_spread(column, cell)
+    return printable(column.show(cell))
+
+
+def with_spread(column: Column, cell: Stat) -> str:
+    if cell.std is None or column.show in (duration, whole):
+        return column.show(cell.mean)
+    if column.show is percent:
+        return f"{cell.mean:.2%} ± {100 * cell.std:.2f}"
+    return f"{cell.mean:.4g} ± {cell.std:.2g}"
+
+
+def printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal the text takes."""
+    if text.isascii():
+        return len(text)
+    kinds = [unicodedata.east_asian_width(c) for c in text if not unicodedata.combining(c)]
+    return sum(2 if kind in "WF" else 1 for kind in kinds)
+
+
+def cut(text: str, most: int) -> str:
+    """Without its middle: runs' names begin with their number, and end with what they vary."""
+    if columns_of(text) <= most:
+        return text
+    tail = 2 * (most - 1) // 3
+    return text[: most - 1 - tail] + "…" + text[len(text) - tail :]
+
+
+def padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - columns_of(text))
+    return space + text if right else text + space
+
+
+# ---------------------------------------------------------------------- the screen
+
+
+def to_screen(table: Table, width: int) -> str:
+    """Columns beside one another if they fit: the names are cut, then what may go goes, and is
+    named; else one block of lines a row."""
+    cells = [
+        [shown(c, cell) for c, cell in zip(table.columns, row, strict=True)] for row in table.rows
+    ]
+    kept = list(range(len(table.columns)))
+    left_out: list[str] = []
+    limits = [10**6] * len(kept)
+    while (over := excess(table, cells, kept, limits, width)) > 0:
+        if shrink(table, cells, kept, limits, over, SOME_NAME):
+            continue
+        going = [i for i in kept if may_go(table, cells, i)]
+        if going:
+            first = min(going, key=lambda i: table.columns[i].may_go)
+            kept.remove(first)
+            left_out.append(table.columns[first].name)
+        elif not shrink(table, cells, kept, limits, over, LEAST_NAME):
+            return as_blocks(table, cells, width)
+    text = as_columns(table, cells, kept, limits)
+    if left_out:
+        more = f"not shown: {', '.join(left_out)} (a wider terminal, or --columns)"
+        text += "\n" + "\n".join(textwrap.wrap(more, width)) + "\n"
+    return text
+
+
+def widths(table: Table, cells: list[list[str]], kept: list[int], limits: list[int]) -> list[int]:
+    headings = {i: max(map(columns_of, map(printable, table.columns[i].heading))) for i in kept}
+    longest = {i: max([columns_of(row[i]) for row in cells] or [1]) for i in kept}
+    return [max(headings[i], min(longest[i], limits[i])) for i in kept]
+
+
+def excess(
+    table: Table, cells: list[list[str]], kept: list[int], limits: list[int], width: int
+) -> int:
+    return sum(widths(table, cells, kept, limits)) + GAP * (len(kept) - 1) - width
+
+
+def shrink(
+    table: Table, cells: list[list[str]], kept: list[int], limits: list[int], over: int, name: int
+) -> bool:
+    """Cuts the longest setting, or the names of the runs down to `name`; False where all are."""
+    now = dict(zip(kept, widths(table, cells, kept, limits), strict=True))
+    least = {i: LEAST_SETTING for i in kept if table.columns[i].is_setting}
+    least |= {i: name for i in kept if table.columns[i] is RUN}
+    long = [i for i in least if min(limits[i], now[i]) > least[i]]
+    if not long:
+        return False
+    longest = max(long, key=lambda i: (table.columns[i].is_setting, now[i]))
+    limits[longest] = max(least[longest], now[longest] - over)
+    return True
+
+
+def may_go(table: Table, cells: list[list[str]], index: int) -> bool:
+    column = table.columns[index]
+    if not table.may_shrink or not column.may_go:
+        return False
+    return column is not STATUS or len({row[index] for row in cells}) == 1
+
+
+def as_columns(table: Table, cells: list[list[str]], kept: list[int], limits: list[int]) -> str:
+    sizes = widths(table, cells, kept, limits)
+    right = [is_number_column(table, i) for i in kept]
+    height = max(len(table.columns[i].heading) for i in kept)
+    headings = [
+        (*[""] * (height - len(table.columns[i].heading)), *table.columns[i].heading) for i in kept
+    ]
+    lines = [[printable(heading[at]) for heading in headings] for at in range(height)]
+    lines += [[cut(row[i], size) for i, size in zip(kept, sizes, strict=True)] for row in cells]
+    text = [(" " * GAP).join(map(padded, line, sizes, right)).rstrip() for line in lines]
+    return "\n".join([*text[:height], "-" * max(map(columns_of, text)), *text[height:]]) + "\n"
+
+
+def is_number_column(table: Table, index: int) -> bool:
+    values = [row[index] for row in table.rows if row[index] is not None]
+    return bool(values) and all(
+        isinstance(value, int | float | Stat) and not isinstance(value, bool) for value in values
+    )
+
+
+def as_blocks(table: Table, cells: list[list[str]], width: int) -> str:
+    """For a terminal that is too narrow, or too many columns: `name  value` below one another."""
+    titles = [printable(" ".join(column.heading)) for column in table.columns]
+    column = max(map(columns_of, titles)) + GAP
+    lines: list[str] = []
+    for row in cells:
+        lines += [""] * bool(lines)
+        for index, (title, text) in enumerate(zip(titles, row, strict=True)):
+            if table.columns[index] is RUN:
+                lines += textwrap.wrap(text, max(1, width)) or [MISSING]
+                continue
+            line = padded(title, column, False) + text
+            if columns_of(line) > width:
+                lines += textwrap.wrap(f"{title}: {text}", max(1, width))
+            else:
+                lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+# ---------------------------------------------------------------------- files
+
+
+def to_markdown(table: Table) -> str:
+    cells = [
+        [markdown(shown(c, cell)) for c, cell in zip(table.columns, row, strict=True)]
+        for row in table.rows
+    ]
+    right = [is_number_column(table, i) for i in range(len(table.columns))]
+    lines = [[markdown(" ".join(c.heading)) for c in table.columns]]
+    lines += [["--:" if each else ":--" for each in right], *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def markdown(text: str) -> str:
+    """Neither a cell's end nor a tag, a link or emphasis."""
+    return "".join(f"\\{c}" if c in "\\|<>[]*_`" else c for c in printable(text))
+
+
+def records(table: Table) -> list[dict[str, Any]]:
+    """One flat mapping a row, with all digits; a mean has its deviation and n beside it."""
+    result = []
+    has_spread = {i for row in table.rows for i, cell in enumerate(row) if isinstance(cell, Stat)}
+    for row in table.rows:
+        record: dict[str, Any] = {}
+        for index, (column, cell) in enumerate(zip(table.columns, row, strict=True)):
+            if index in has_spread:
+                each = cell if isinstance(cell, Stat) else None
+                record[f"{column.name} mean"] = each and each.mean
+                record[f"{column.name} std"] = each and each.std
+                record[f"{column.name} n"] = each.n if each else 0
+            else:
+                record[column.name] = cell
+        result.append(record)
+    return result
+
+
+def to_json(table: Table) -> str:
+    return json.dumps(finite(records(table)), indent=1, allow_nan=False) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    rows = records(table)
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow([no_formula(name) for name in rows[0]])
+    writer.writerows([[no_formula(value) for value in row.values()] for row in rows])
+    return file.getvalue()
+
+
+def no_formula(value: Cell) -> Cell:
+    """Text that a spreadsheet would run (`=HYPERLINK(...)`) gets an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+
+
+FORMATS: dict[str, Callable[[Table], str]] = {
+    "markdown": to_markdown,
+    "csv": to_csv,
+    "json": to_json,
+}
+
+
+def render(table: Table, kind: str, width: int) -> str:
+    return to_screen(table, width) if kind == "table" else FORMATS[kind](table)
