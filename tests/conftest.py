@@ -157,5 +157,16 @@ def finished_run(tmp_path_factory):
     return find_runs(folder)[0]
 
 
+@pytest.fixture(scope="session")
+def finished_sweep(tmp_path_factory):
+    """The directory of a sweep of two learning rates with three seeds each, of an epoch. To be
+    read."""
+    folder = tmp_path_factory.mktemp("sweep")
+    short = ("trainer.max_epochs=1", "trainer.threads=1", "model.hidden_sizes=[8]")
+    outcome = call(["train", "-m", "optimizer.lr=0.001,0.01", "seed=0,1,2", *short], folder)
+    assert outcome.code == 0, outcome.err
+    return next(folder.glob("outputs/*/*_sweep"))
+
+
 def find_runs(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob("run.json"))

@@ -312,8 +312,9 @@ def test_the_loop_is_one_screen_and_knows_no_feature():
         (["train", "optimzer.lr=1"], 2),
         (["train", "--help"], 0),
         (["info", "model"], 0),
+        (["compare", "nowhere"], 2),
     ],
-    ids=["help", "mistake", "train-help", "info"],
+    ids=["help", "mistake", "train-help", "info", "compare"],
 )
 def test_help_and_mistakes_import_no_torch(argv, code, tmp_path):
     command = [sys.executable, "-X", "importtime", "-m", "dltrain", *argv]

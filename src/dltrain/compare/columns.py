@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dltrain.compare import metrics, settings
+from dltrain.compare.find import as_text
 from dltrain.compare.metrics import Curves, Metric
 from dltrain.compare.run import Run, Value
 from dltrain.compare.settings import show
@@ -67,7 +68,7 @@ OTHERS = {
         Column("epoch", ("epoch",), of_number("epoch"), whole, measured=True),
         Column("parameters", ("parameters",), of_number("num_parameters"), whole, True),
         Column("data_share", ("data", "share"), of_number("data_share"), percent, True),
-        Column("path", ("path",), lambda run: str(run.path)),
+        Column("path", ("path",), lambda run: as_text(str(run.path))),
         Column("monitor", ("monitor",), lambda run: run.best[0] if run.best else None),
     )
 }

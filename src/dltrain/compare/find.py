@@ -96,7 +96,12 @@ def name_all(found: list[Run]) -> None:
     """Their paths from the folder that holds all of them."""
     parent = os.path.commonpath([os.path.abspath(run.path.parent) for run in found])
     for run in found:
-        run.name = os.path.relpath(os.path.abspath(run.path), parent)
+        run.name = as_text(os.path.relpath(os.path.abspath(run.path), parent))
+
+
+def as_text(name: str) -> str:
+    """What has a place in a file: a folder's name can be any bytes."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def settle_choices(found: list[Run]) -> None:

@@ -146,7 +146,7 @@ def labels_of(table: Table) -> list[str]:
 
 def draw(lines: list[Line], metric: Metric, weight: float, spread: str, file: Path) -> None:
     has_legend = len(lines) > 1
-    longest = max(len(line.label) for line in lines)
+    longest = max(len(spread), *(len(line.label) for line in lines))
     with figure(4.4 + has_legend * (0.35 + 0.062 * longest), max(2.9, 0.21 * len(lines))) as (
         made,
         axes,
@@ -254,7 +254,8 @@ def draw_map(
         kind = "" if metric.split == "test" else kind
         bar = made.colorbar(image, ax=axes, pad=0.02)
         bar.outline.set_visible(False)
-        bar.set_label(f"{label_of(metric)}\n{kind}{' in %' * is_percent}".strip())
+        how = ", ".join(filter(None, [kind, "in %" * is_percent]))
+        bar.set_label(f"{label_of(metric)}\n({how})" if how else label_of(metric))
         if is_percent:
             bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
         save(made, file)

@@ -52,8 +52,16 @@ def cut(text: str, most: int) -> str:
     """Without its middle: runs' names begin with their number, and end with what they vary."""
     if columns_of(text) <= most:
         return text
+    if columns_of(text) > len(text):
+        most = max(1, most // 2)  # as if all were wide: exact would be a page
     tail = 2 * (most - 1) // 3
     return text[: most - 1 - tail] + "…" + text[len(text) - tail :]
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """Lines of at most `width` columns, of one character at least."""
+    wide = 2 if columns_of(text) > len(text) else 1
+    return textwrap.wrap(text, max(1, width // wide))
 
 
 def padded(text: str, width: int, right: bool) -> str:
@@ -86,7 +94,7 @@ def to_screen(table: Table, width: int) -> str:
     text = as_columns(table, cells, kept, limits)
     if left_out:
         more = f"not shown: {', '.join(left_out)} (a wider terminal, or --columns)"
-        text += "\n" + "\n".join(textwrap.wrap(more, width)) + "\n"
+        text += "\n" + "\n".join(wrapped(more, width)) + "\n"
     return text
 
 
@@ -148,18 +156,19 @@ def as_blocks(table: Table, cells: list[list[str]], width: int) -> str:
     """For a terminal that is too narrow, or too many columns: `name  value` below one another."""
     titles = [printable(" ".join(column.heading)) for column in table.columns]
     column = max(map(columns_of, titles)) + GAP
+    values = [i for i, each in enumerate(table.columns) if each is not RUN]
+    fits = all(column + columns_of(row[i]) <= width for row in cells for i in values)
     lines: list[str] = []
     for row in cells:
         lines += [""] * bool(lines)
         for index, (title, text) in enumerate(zip(titles, row, strict=True)):
             if table.columns[index] is RUN:
-                lines += textwrap.wrap(text, max(1, width)) or [MISSING]
+                lines += wrapped(text, width) or [MISSING]
                 continue
-            line = padded(title, column, False) + text
-            if columns_of(line) > width:
-                lines += textwrap.wrap(f"{title}: {text}", max(1, width))
+            if fits:
+                lines.append(padded(title, column, False) + text)
             else:
-                lines.append(line)
+                lines += wrapped(f"{title}: {text}", width)
     return "\n".join(lines) + "\n"
 
 

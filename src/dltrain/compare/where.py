@@ -21,8 +21,8 @@ OPERATORS: dict[str, Callable[[float, float], bool]] = {
 }
 # A name, an operator, and a value that is quoted or ends at the next space; a list may have spaces
 CONDITION = re.compile(
-    r"""\s*([^\s=!<>'"]+)\s*(==|!=|<=|>=|<|>)\s*
-    ("[^"]*"|'[^']*'|\[[^\]]*\]|[^\s=!<>'"\[]+)\s*""",
+    r"""\s*([^\W\d][\w./:@+-]*)\s*(==|!=|<=|>=|<|>)\s*
+    ("[^"]*"|'[^']*'|\[[^\]]*\]|[^\s=!<>'"\[\](),;&|]+)\s*""",
     re.X,
 )
 MAX_TEXT = 10_000

@@ -1,0 +1,70 @@
+"""The columns are what tells runs apart, under the shortest name that is clear."""
+
+import pytest
+
+from dltrain.compare.find import find_runs
+from dltrain.compare.settings import differing, resolve, short_names
+from dltrain.errors import UserError
+
+
+@pytest.fixture
+def found(tmp_path):
+    return lambda: find_runs([str(tmp_path)])
+
+
+def test_only_what_differs_is_shown_and_the_seed_is_last(make_run, found):
+    make_run("a", seed=0, **{"optimizer.lr": 0.1, "loader.batch_size": 32})
+    make_run("b", seed=1, **{"optimizer.lr": 0.2, "loader.batch_size": 64})
+    assert differing(found()) == ["loader.batch_size", "optimizer.lr", "seed"]
+
+
+def test_one_and_true_differ_null_and_missing_do_not(make_run, found):
+    make_run("a", **{"trainer.compile": True, "trainer.max_time": None})
+    make_run("b", **{"trainer.compile": 1})
+    assert differing(found()) == ["trainer.compile"]
+
+
+def test_what_changes_no_result_is_not_shown(make_run, found):
+    make_run("a", name="x", resume="auto", **{"loggers.csv": {"a": 1}, "dataset.root": "here"})
+    make_run("b", name="y", **{"dataset.root": "there"})
+    assert differing(found()) == []
+
+
+def test_what_follows_from_a_choice_is_not_shown_unless_it_was_varied(make_run, found):
+    cnn = {"model": {"_target_": "dltrain.models.cnn.CNN", "channels": [8]}, "optimizer.lr": 0.1}
+    choices = {"dataset": "digits", "model": "cnn", "optimizer": "adamw"}
+    make_run("a")
+    make_run("b", choices=choices, **cnn)
+    assert differing(found()) == ["model", "optimizer.lr"]
+    make_run("c", **{"model.hidden_sizes": [8]})
+    assert differing(found()) == ["model", "model.hidden_sizes", "optimizer.lr"]
+
+
+def test_facts_of_another_dataset_are_not_settings(make_run, found):
+    make_run("a")
+    make_run("b", choices={"dataset": "kmnist", "model": "mlp"}, **{"dataset.mean": [0.1],
+             "model.num_classes": 49})  # fmt: skip
+    assert differing(found()) == ["dataset"]
+
+
+def test_without_a_record_the_class_tells_parts_apart(make_run, found):
+    run = make_run("a")
+    make_run("b", **{"optimizer._target_": "torch.optim.SGD"})
+    (run / "run.json").unlink()
+    assert differing(found()) == ["optimizer._target_"]
+
+
+def test_a_name_is_short_where_it_is_clear():
+    keys = ["optimizer.lr", "model.dropout", "task.dropout", "seed"]
+    assert list(short_names(keys).values()) == ["lr", "model.dropout", "task.dropout", "seed"]
+
+
+def test_a_short_name_is_what_differs_and_else_has_to_be_clear(make_run, found):
+    make_run("a", **{"model.rate": 1, "task.rate": 5})
+    make_run("b", **{"model.rate": 2, "task.rate": 5})
+    assert resolve("rate", found(), ["model.rate"]) == "model.rate"
+    assert resolve("task.rate", found(), []) == "task.rate"
+    assert resolve("lr", found(), []) == "optimizer.lr"
+    assert resolve("nothing", found(), []) is None
+    with pytest.raises(UserError, match=r"can be `model\.rate`, `task\.rate`"):
+        resolve("rate", found(), [])

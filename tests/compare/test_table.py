@@ -1,0 +1,149 @@
+"""Rows, groups and their statistics: what comes out is what numpy says of the runs' own files."""
+
+import json
+
+import numpy
+import pytest
+
+from dltrain.commands.compare import table_of
+from dltrain.compare.find import find_runs
+from dltrain.compare.table import Options, make_table
+from dltrain.compare.text import records
+from dltrain.errors import UserError
+
+
+def table(folder, **options):
+    return make_table(find_runs([str(folder)]), Options(**options))
+
+
+def read(folder, pattern, *keys):
+    """What the runs' own files say, read without us."""
+    values = []
+    for path in sorted(folder.glob(pattern)):
+        value = json.loads((path / "summary.json").read_text())
+        for key in keys:
+            value = value[key]
+        values.append(value)
+    return numpy.array(values)
+
+
+def test_two_learning_rates_with_three_seeds_are_two_rows_of_numpys_numbers(sweep):
+    rows = records(table(sweep, group="seed", metrics="best,accuracy/test,loss/val"))
+    assert [row["optimizer.lr"] for row in rows] == [0.001, 0.01]
+    assert [row["n"] for row in rows] == [3, 3]
+    places = {"accuracy/val:best": ("best", "value"), "accuracy/test": ("test", "accuracy"),
+              "loss/val:last": ("last", "loss/val"), "time": ("wall_time_sec",)}  # fmt: skip
+    for row in rows:
+        for name, keys in places.items():
+            values = read(sweep, f"*_lr={row['optimizer.lr']}_*", *keys)
+            assert row[f"{name} mean"] == values.mean()
+            assert row[f"{name} std"] == values.std(ddof=1)
+            assert row[f"{name} n"] == 3
+
+
+def test_a_group_of_one_has_no_deviation(sweep):
+    rows = records(table(sweep, group="seed", where="seed == 1"))
+    assert [row["accuracy/val:best std"] for row in rows] == [None, None]
+    assert "±" not in table_of([str(sweep)], group="seed", where="seed == 1")
+
+
+def test_several_keys_can_be_grouped_over_by_their_short_names(sweep):
+    (row,) = records(table(sweep, group="seed,lr"))
+    assert row["accuracy/val:best mean"] == read(sweep, "*", "best", "value").mean()
+    assert row["n"] == 6
+
+
+def test_a_group_says_what_its_runs_came_to(sweep, make_run):
+    make_run("sweep/6_lr=0.01_seed=3", status="failed", seed=3, **{"optimizer.lr": 0.01})
+    assert [row["status"] for row in records(table(sweep, group="seed"))] == [
+        *("completed", "3 completed, 1 failed")
+    ]
+
+
+def test_damaged_runs_are_rows_but_in_no_group(sweep, make_run):
+    (make_run("sweep/6_damaged") / "summary.json").write_text("{")
+    assert [row["status"] for row in records(table(sweep))][-1] == "damaged"
+    assert sum(row["n"] for row in records(table(sweep, group="seed"))) == 6
+
+
+def test_values_at_a_step_are_the_newest_up_to_it(sweep):
+    first = records(table(sweep, at=120))[0]
+    assert first["accuracy/val@120"] == 0.9 + 0.3 * 0.001 - 1 / 100
+    assert records(table(sweep, at=49, metrics="loss/val@50"))[0]["loss/val@50"] == 1 / 50
+    for step in (49, 151):  # before the first row; behind the last: the run has not come so far
+        assert records(table(sweep, at=step))[0][f"accuracy/val@{step}"] is None
+
+
+def test_extremes_are_those_of_all_rows(sweep):
+    row = records(table(sweep, metrics="loss/val:max,loss/val:min"))[0]
+    assert row["loss/val:max"] == 1 / 50
+    assert row["loss/val:min"] == 1 / 150
+
+
+def test_a_file_of_metrics_is_read_only_where_it_is_asked_for(sweep, monkeypatch):
+    from dltrain.compare import metrics
+
+    read_files = []
+    monkeypatch.setattr(metrics, "read_curves", lambda path, _: read_files.append(path) or {})
+    table(sweep, group="seed", sort="best", where="accuracy/val > 0.1", metrics="best,loss/val")
+    assert not read_files
+    table(sweep, metrics="loss/val:min,accuracy/val@100", at=50)
+    assert len(read_files) == 6, "once a run"
+
+
+def test_where_leaves_runs_and_with_them_columns_out(sweep):
+    found = records(table(sweep, where="lr > 0.001 and seed != 1"))
+    assert [row["seed"] for row in found] == [0, 2]
+    assert "optimizer.lr" not in found[0], "it differs no longer"
+    with pytest.raises(UserError, match="no run is left"):
+        table(sweep, where="seed == 7")
+    assert (
+        len(records(table(sweep, where="accuracy/val:best >= 0.92 and status == completed"))) == 2
+    )
+
+
+def test_rows_are_sorted_with_what_has_no_value_last(sweep, make_run):
+    make_run("sweep/6_young")
+    (sweep / "6_young" / "summary.json").write_text('{"status": "completed"}')
+    for descending in (False, True):
+        rows = records(table(sweep, sort="best", descending=descending))
+        values = [row["accuracy/val:best"] for row in rows]
+        assert values[-1] is None
+        assert values[:-1] == sorted(values[:-1], reverse=descending)
+    names = [row["run"] for row in records(table(sweep, sort="run", descending=True))]
+    assert names[0].startswith("6_")
+
+
+def test_columns_are_those_that_are_typed(sweep):
+    rows = records(table(sweep, columns="status,weight_decay,accuracy/test,step,wall_time_sec"))
+    assert list(rows[0]) == [*("status", "optimizer.weight_decay", "accuracy/test", "step", "time")]
+    assert rows[0]["optimizer.weight_decay"] == 0.01
+    rows = records(table(sweep, columns="lr,best", group="seed"))
+    assert list(rows[0])[:2] == ["optimizer.lr", "accuracy/val:best mean"]
+
+
+def test_runs_that_monitor_different_metrics_have_a_column_each(make_run, tmp_path):
+    make_run("a")
+    run = make_run("b", seed=1)
+    best = {"status": "completed", "best": {"monitor": "loss/val", "value": 0.25}}
+    (run / "summary.json").write_text(json.dumps(best))
+    first, second = records(table(tmp_path))
+    assert (first["accuracy/val:best"], first["loss/val:best"]) == (0.9, None)
+    assert (second["accuracy/val:best"], second["loss/val:best"]) == (None, 0.25)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"where": "optimzer.lr == 1"}, "did you mean `optimizer.lr`"),
+    ({"sort": "accuracy/vall"}, "split is one of train, val, test"),
+    ({"sort": "acuracy/val"}, "did you mean `accuracy/val`"),
+    ({"group": "sed"}, "did you mean `seed`"),
+    ({"columns": "run,,nothing"}, "no run has `nothing`"),
+    ({"columns": ","}, "--columns needs names"),
+    ({"metrics": "loss/val:mean"}, "write one of :best, :last, :min, :max"),
+    ({"metrics": "loss/val:best"}, "no run monitors loss/val; write loss/val:min"),
+    ({"metrics": "a b"}, "is no metric"),
+    ({"metrics": "f1/val"}, "no run has `f1/val`"),
+])  # fmt: skip
+def test_a_name_that_nothing_has_is_refused(sweep, options, message):
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        table(sweep, **options)
