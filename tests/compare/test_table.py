@@ -60,6 +60,12 @@ def test_a_group_says_what_its_runs_came_to(sweep, make_run):
     ]
 
 
+def test_a_seed_that_was_trained_twice_is_told(sweep, make_run):
+    assert not any("repeat" in note for note in table(sweep, group="seed").notes)
+    make_run("sweep/6_again", seed=2, **{"optimizer.lr": 0.01})
+    assert "1 of the runs repeat another's seed" in table(sweep, group="seed").notes[0]
+
+
 def test_damaged_runs_are_rows_but_in_no_group(sweep, make_run):
     (make_run("sweep/6_damaged") / "summary.json").write_text("{")
     assert [row["status"] for row in records(table(sweep))][-1] == "damaged"

@@ -44,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
     made = Parser(
         "dltrain compare",
         usage="dltrain compare [PATH ...] [option ...]",
-        description="A table over runs, sweeps and folders of them (or `latest`): what differs in "
-        "their settings, and what came out.",
+        description="A table over runs, sweeps and folders of them (or `latest`):\n"
+        "what differs in their settings, and what came out.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

@@ -26,6 +26,11 @@ class Column:
     is_setting: bool = False
     may_go: int = 0  # in a narrow table: 1 is the first to go
 
+    @property
+    def title(self) -> str:
+        """The heading in one line: `accuracy/val best`."""
+        return "/".join(self.heading)
+
 
 def duration(value: Value) -> str:
     """`12.3s`, `4:05`, `1:02:03`."""
@@ -67,7 +72,7 @@ OTHERS = {
         Column("step", ("step",), of_number("step"), whole, measured=True),
         Column("epoch", ("epoch",), of_number("epoch"), whole, measured=True),
         Column("parameters", ("parameters",), of_number("num_parameters"), whole, True),
-        Column("data_share", ("data", "share"), of_number("data_share"), percent, True),
+        Column("data_share", ("data_share",), of_number("data_share"), percent, True),
         Column("path", ("path",), lambda run: as_text(str(run.path))),
         Column("monitor", ("monitor",), lambda run: run.best[0] if run.best else None),
     )

@@ -102,6 +102,7 @@ def make_table(found: Sequence[Run], options: Options) -> Table:
     if over:
         groups = grouped(columns.found, [key for key in columns.varied if key not in over])
         shown = shown if asked else with_count(shown)
+        notes += repeated(groups, over)
     rows = [[group.cell(column, grouped=bool(over)) for column in shown] for group in groups]
     table = Table(shown, rows, groups, may_shrink=not asked, notes=notes)
     if over:
@@ -131,6 +132,22 @@ def grouped(found: Sequence[Run], keys: Sequence[str]) -> list[Group]:
     return sorted(
         groups.values(), key=lambda group: [order(group.runs[0].settings.get(k)) for k in keys]
     )
+
+
+def repeated(groups: Sequence[Group], over: Sequence[str]) -> list[str]:
+    """A note where a seed was trained twice: its runs are counted each, and the deviation is
+    smaller than it should be."""
+    num_runs = sum(len(group.runs) for group in groups)
+    num_different = sum(
+        len({tuple(settings.identity(run, key) for key in over) for run in group.runs})
+        for group in groups
+    )
+    if num_runs == num_different:
+        return []
+    return [
+        f"{num_runs - num_different} of the runs repeat another's {', '.join(over)}; each counts "
+        "(--where leaves runs out)"
+    ]
 
 
 def with_count(columns: list[Column]) -> list[Column]:

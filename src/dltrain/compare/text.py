@@ -154,7 +154,7 @@ def is_number_column(table: Table, index: int) -> bool:
 
 def as_blocks(table: Table, cells: list[list[str]], width: int) -> str:
     """For a terminal that is too narrow, or too many columns: `name  value` below one another."""
-    titles = [printable(" ".join(column.heading)) for column in table.columns]
+    titles = [printable(column.title) for column in table.columns]
     column = max(map(columns_of, titles)) + GAP
     values = [i for i, each in enumerate(table.columns) if each is not RUN]
     fits = all(column + columns_of(row[i]) <= width for row in cells for i in values)
@@ -181,7 +181,7 @@ def to_markdown(table: Table) -> str:
         for row in table.rows
     ]
     right = [is_number_column(table, i) for i in range(len(table.columns))]
-    lines = [[markdown(" ".join(c.heading)) for c in table.columns]]
+    lines = [[markdown(c.title) for c in table.columns]]
     lines += [["--:" if each else ":--" for each in right], *cells]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
