@@ -70,6 +70,9 @@ def test_damaged_runs_are_rows_but_in_no_group(sweep, make_run):
     (make_run("sweep/6_damaged") / "summary.json").write_text("{")
     assert [row["status"] for row in records(table(sweep))][-1] == "damaged"
     assert sum(row["n"] for row in records(table(sweep, group="seed"))) == 6
+    assert len(records(table(sweep, where="status == damaged"))) == 1
+    with pytest.raises(UserError, match="no run is left that can be compared"):
+        table(sweep, group="seed", where="status == damaged")
 
 
 def test_values_at_a_step_are_the_newest_up_to_it(sweep):

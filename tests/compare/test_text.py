@@ -92,6 +92,7 @@ def test_markdown_is_one_line_a_row_and_no_markup(nasty):
 def test_csv_has_all_digits_and_no_formula(nasty, sweep):
     rows = list(csv.DictReader(io.StringIO(to_csv(table(nasty)))))
     assert [row["model.note"][:2] for row in rows][3] == "'="
+    assert "\x1b" not in to_csv(table(nasty))
     (row,) = csv.DictReader(io.StringIO(to_csv(table(sweep, where="seed==2 and lr==0.01"))))
     assert float(row["accuracy/val:best"]) == 0.9 + 0.3 * 0.01 + 0.0123456789 * 2
 

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from dltrain.commands.signals import SIGNALS
 from dltrain.compare import text
-from dltrain.compare.find import find_runs
+from dltrain.compare.find import find_runs, settle_choices
 from dltrain.compare.table import Options, Table, make_table, what_is_not_compared
 from dltrain.durable import replace_text
 from dltrain.errors import NO_SPACE, StorageError, UserError
@@ -151,6 +151,7 @@ def show_diff(asked: argparse.Namespace) -> int:
     from dltrain.compare.diff import diff
 
     first, second = (one_run(path) for path in asked.diff)
+    settle_choices([first, second])
     return show(diff(first, second), asked, [])
 
 

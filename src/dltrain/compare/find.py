@@ -75,12 +75,14 @@ def run_directories(top: Path) -> list[Path]:
 
 
 def listing(folder: Path) -> tuple[set[str], list[Path]]:
-    """The names in a folder, and the folders among them; nothing where it may not be read."""
+    """The names in a folder that say what it is, and the folders in it; none where it may not be
+    read."""
     names, below = set(), []
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                names.add(entry.name)
+                if entry.name in MARKS or entry.name in (runs.CONFIG, runs.HYDRA):
+                    names.add(entry.name)
                 if not skipped(entry.name) and entry.is_dir(follow_symlinks=False):
                     below.append(folder / entry.name)
     except OSError:

@@ -101,6 +101,8 @@ def make_table(found: Sequence[Run], options: Options) -> Table:
     groups = [Group([run]) for run in kept]
     if over:
         groups = grouped(columns.found, [key for key in columns.varied if key not in over])
+        if not groups:
+            raise UserError("no run is left that can be compared: all are damaged or foreign")
         shown = shown if asked else with_count(shown)
         notes += repeated(groups, over)
     rows = [[group.cell(column, grouped=bool(over)) for column in shown] for group in groups]

@@ -61,6 +61,7 @@ def link_events(found: Sequence[Run], folder: Path) -> int:
         place = folder / run.name
         place.mkdir(parents=True, exist_ok=True)
         for file in files:
-            (place / file.name).symlink_to(os.path.abspath(file))
+            with suppress(FileExistsError):  # names that differ in what is no text
+                (place / file.name).symlink_to(os.path.abspath(file))
         num_runs += 1
     return num_runs

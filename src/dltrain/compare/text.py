@@ -223,8 +223,11 @@ def to_csv(table: Table) -> str:
 
 
 def no_formula(value: Cell) -> Cell:
-    """Text that a spreadsheet would run (`=HYPERLINK(...)`) gets an apostrophe before it."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") else value
+    """Text that a spreadsheet would run (`=HYPERLINK(...)`) gets an apostrophe before it; and it
+    may be printed to a terminal."""
+    if not isinstance(value, str):
+        return value
+    return "'" * (value[:1] in tuple("=+-@\t\r")) + printable(value)
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {
