@@ -19,10 +19,26 @@ def test_runs_are_found_at_any_depth_and_once(make_run, tmp_path):
     for name in ("a", "group/b", "group/sweep/10_x", "group/sweep/2_x"):
         make_run(name)
     os.symlink(tmp_path / "a", tmp_path / "group" / "again")
-    paths = [str(tmp_path), str(tmp_path / "a"), str(tmp_path / "group")]
+    paths = [str(tmp_path / name) for name in ("", "a", "group", "group/again")]
     assert [run.name for run in find_runs(paths)] == [
         *("a", "group/b", "group/sweep/2_x", "group/sweep/10_x")
     ]
+
+
+def test_a_link_is_followed_only_where_it_is_named(make_run, tmp_path):
+    make_run("elsewhere/a")
+    make_run("here/b")
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "here" / "around").symlink_to(tmp_path / "here")
+    assert statuses(tmp_path / "here") == {"b": "completed"}
+    assert statuses(tmp_path / "here" / "link") == {"a": "completed"}
+
+
+def test_a_damaged_run_is_not_its_checkpoints(make_run, tmp_path):
+    run = make_run("a")
+    shutil.copytree(run, run / "checkpoints" / "step-1")
+    (run / "config.yaml").unlink()
+    assert statuses(tmp_path) == {"a": "damaged"}
 
 
 def test_what_lies_in_a_run_or_its_checkpoints_is_no_run(make_run):

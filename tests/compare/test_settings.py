@@ -40,6 +40,14 @@ def test_what_follows_from_a_choice_is_not_shown_unless_it_was_varied(make_run, 
     assert differing(found()) == ["model", "model.hidden_sizes", "optimizer.lr"]
 
 
+def test_what_every_choice_has_is_shown_beside_the_choice(make_run, found):
+    """A learning rate that is an optimizer's default is a learning rate."""
+    sgd = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1, "momentum": 0.9}}
+    make_run("a")
+    make_run("b", choices={"dataset": "digits", "model": "mlp", "optimizer": "sgd"}, **sgd)
+    assert differing(found()) == ["optimizer", "optimizer.lr"]
+
+
 def test_facts_of_another_dataset_are_not_settings(make_run, found):
     make_run("a")
     make_run("b", choices={"dataset": "kmnist", "model": "mlp"}, **{"dataset.mean": [0.1],
