@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from dltrain.cli import COMMANDS
 from dltrain.config.compose import config_dir
 
 SHELLS = ("bash", "zsh", "fish")
@@ -47,7 +48,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 def test_bash_completes_commands_groups_choices_and_keys(path_with_dltrain, tmp_path):
     models = {f"model={path.stem}" for path in (config_dir() / "model").glob("*.yaml")}
     for line, wanted in {
-        "dltrain ": {"train", "resume", "benchmark", "prepare", "info"},
+        "dltrain ": set(COMMANDS),
         "dltrain tr": {"train"},
         "dltrain train model=": models,
         "dltrain train model=resnet1": {m for m in models if m.startswith("model=resnet1")},

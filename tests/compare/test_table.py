@@ -83,6 +83,15 @@ def test_values_at_a_step_are_the_newest_up_to_it(sweep):
         assert records(table(sweep, at=step))[0][f"accuracy/val@{step}"] is None
 
 
+def test_a_step_holds_only_where_a_metric_says_nothing_else(sweep):
+    row = records(table(sweep, at=50, metrics="loss/val,loss/val:min,loss/val@100,accuracy/test"))[
+        0
+    ]
+    assert [name for name in row if "/" in name and name != "images/s"] == [
+        *("loss/val@50", "loss/val:min", "loss/val@100", "accuracy/test")
+    ]
+
+
 def test_extremes_are_those_of_all_rows(sweep):
     row = records(table(sweep, metrics="loss/val:max,loss/val:min"))[0]
     assert row["loss/val:max"] == 1 / 50
