@@ -74,11 +74,11 @@ def test_the_same_runs_give_the_same_file(sweep):
 
 def test_a_dollar_in_a_setting_is_a_dollar(make_run, tmp_path, drawn):
     row = [{"step": 1, "split": "val", "accuracy": 0.5}]
-    for number, text in enumerate(["$\\frac{", "\x1b[2J"]):
+    for number, text in enumerate(["$\\frac{$", "\x1b[2J"]):
         make_run(f"s/{number}", rows=row, **{"model.note": text})
     curves(tmp_path / "s")
     labels = [each.get_text() for each in drawn[0].legends[0].get_texts()]
-    assert set(labels) == {"note $\\frac{", "note \\x1b[2J"}
+    assert set(labels) == {"note $\\frac{$", "note \\x1b[2J"}
 
 
 def test_more_lines_than_can_be_told_apart_are_refused(make_run, tmp_path):

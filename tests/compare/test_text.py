@@ -103,6 +103,11 @@ def test_json_is_a_list_of_flat_records(sweep):
     assert not any(isinstance(value, dict | list) for row in rows for value in row.values())
 
 
+def test_a_character_takes_the_columns_that_a_terminal_gives_it():
+    texts = {"lr": 2, "±…": 2, "汉字a": 5, "e\N{COMBINING ACUTE ACCENT}": 1}
+    assert {text: columns_of(text) for text in texts} == texts
+
+
 def test_a_long_name_is_cut_in_its_middle():
     assert cut("12_lr=0.001_seed=3", 10) == "12_…seed=3"
     for width in range(1, 20):
