@@ -20,7 +20,7 @@ def found(sweep):
     for run in sweep.iterdir():
         (run / EVENTS).write_bytes(b"events")
         (run / "below").mkdir()
-        (run / "below" / EVENTS).write_bytes(b"another's")
+        (run / "below" / EVENTS.replace(".1.", ".2.")).write_bytes(b"another's")
     return find_runs([str(sweep)])
 
 
