@@ -167,7 +167,7 @@ def facts_of(
         precision=trainer.precision,
         cores=num_cores(),
         run_sec=run_sec,
-        decodes=place.storage == "stream" and not in_memory,
+        decodes=place.storage == "stream" and getattr(inputs, "decodes", False),
         fits=in_memory and fits_device(inputs.nbytes, device),
         bf16=choose_precision("auto", device) == "bf16",
     )

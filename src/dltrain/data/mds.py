@@ -202,6 +202,8 @@ class ShardShelf:
     shards: what `Order` wants to know: the samples of each shard, and the window.
     """
 
+    decodes = True
+
     def __init__(self, shards: Shards, *, column: int, name: str, window: int) -> None:
         self._shards, self._column, self._name = shards, column, name
         self.shards = shards.sizes, window

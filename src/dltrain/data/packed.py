@@ -125,6 +125,7 @@ class PackedShelf:
         files = manifest.splits[split]
         self._what, self._rows = f"{printable(str(root), 200)}: {split}", rows
         self._are_pixels = manifest.store == "uint8"
+        self.decodes = not self._are_pixels
         self._ends = read_ends(root / files.names, len(rows))
         self._names = _mapped(root / files.names)
         self._shards = [_mapped(root / name) for name in files.shards]

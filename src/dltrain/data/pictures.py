@@ -32,7 +32,7 @@ def check_pictures(
 
 
 class Shelf(Protocol):
-    """Where images lie: files, or a packed set."""
+    """Where images lie: files, or a packed set. `decodes` is False where `load` need not."""
 
     def __len__(self) -> int: ...
 
@@ -69,6 +69,7 @@ class Pictures:
     ) -> None:
         assert len(shelf) >= len(sizes), (len(shelf), sizes.shape)
         self.shelf, self._exact = shelf, exact
+        self.decodes: bool = getattr(shelf, "decodes", True)
         self._size, self._crop_fraction = size, crop_fraction
         self.sizes = sizes
         self.shape: tuple[int, ...] = (3, size, size)

@@ -15,6 +15,8 @@ from dltrain.data.headers import MAX_FILE_BYTES
 class FileShelf:
     """Image files below a folder, by their names relative to it. A `Shelf` of `Pictures`."""
 
+    decodes = True
+
     def __init__(self, root: Path, names: Sequence[str]) -> None:
         self._root, self._names = os.fspath(root), names
 
