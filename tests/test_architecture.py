@@ -57,6 +57,9 @@ FORBIDDEN = {
     "compare": (*HYDRA, "torch", *(f"dltrain.{other}" for other in (
         "engine", "build", "commands", "cli", "callbacks", "loggers", *LEAVES,
     ))),
+    "stored": (*(f"dltrain.{other}" for other in (
+        "engine", "build", "commands", "cli", "callbacks", "loggers", *LEAVES,
+    )),),
     "errors": ("dltrain",),
     "plain": ("dltrain", "torch", *HYDRA),
     "durable": ("torch", *HYDRA),
@@ -68,6 +71,7 @@ LAZY = (
     "config",
     "runs",
     "claim",
+    "stored",
     "errors",
     "durable",
     "plain",
