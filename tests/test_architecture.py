@@ -60,6 +60,8 @@ FORBIDDEN = {
     "stored": (*(f"dltrain.{other}" for other in (
         "engine", "build", "commands", "cli", "callbacks", "loggers", *LEAVES,
     )),),
+    "trained": ("dltrain.commands", "dltrain.cli", "dltrain.callbacks", "dltrain.loggers"),
+    "notebook": ("dltrain.cli", "dltrain.engine", *(f"dltrain.{leaf}" for leaf in LEAVES)),
     "errors": ("dltrain",),
     "plain": ("dltrain", "torch", *HYDRA),
     "durable": ("torch", *HYDRA),
@@ -72,6 +74,8 @@ LAZY = (
     "runs",
     "claim",
     "stored",
+    "trained",
+    "notebook",
     "errors",
     "durable",
     "plain",

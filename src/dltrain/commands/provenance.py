@@ -128,7 +128,20 @@ def config_digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-def write(run_dir: Path, job: Job, trainer: Trainer) -> None:
+MAX_CLASSES, MAX_NAME, MAX_NAMES_BYTES = 10_000, 100, 1 << 20
+
+
+def class_names(dataset: Any) -> list[str] | None:
+    """What a dataset calls its classes, as far as a record has room; None where it does not."""
+    try:
+        names = [str(name)[:MAX_NAME] for name in getattr(dataset, "classes", None) or ()]
+    except (OSError, ValueError, TypeError):  # a property that looks at the data, which are gone
+        return None
+    fits = 0 < len(names) <= MAX_CLASSES and len(json.dumps(names)) <= MAX_NAMES_BYTES
+    return names if fits else None
+
+
+def write(run_dir: Path, job: Job, trainer: Trainer, dataset: Any) -> None:
     """Leaves config.yaml, Hydra's own files and the record of what made the run, or went on."""
     from dltrain.engine.device import device_name
 
@@ -140,6 +153,7 @@ def write(run_dir: Path, job: Job, trainer: Trainer) -> None:
         replace_text(hydra_dir / name, text, sync=False)
     new = record(job.config, job.choices, trainer.precision)
     new["device"] = device_name(trainer.device)
+    classes = {"classes": class_names(dataset)}  # to name predictions where the data is not
     first = runs.read_if_whole(run_dir / runs.RECORD)
     if first:  # what made the run stays; beside it, what went on with it
         again = first.get("resumed", [])
@@ -148,4 +162,5 @@ def write(run_dir: Path, job: Job, trainer: Trainer) -> None:
             log.warning("not bit for bit from here: %s", ", ".join(changed))
         again = [*again, new]
         new = first | {"resumed": again} | {k: new[k] for k in ("threads", "choices")}
+    new |= {} if first.get("classes") else classes
     runs.write_json(run_dir / runs.RECORD, new)

@@ -51,7 +51,10 @@ class Classification:
 
     def evaluate(self, model: nn.Module, batch: Any) -> dict[str, Tensor]:
         """Sums over one batch, `loss` among them (float64)."""
-        logits, targets = self.predict(model, batch.inputs), batch.targets
+        return self.evaluation_sums(self.predict(model, batch.inputs), batch.targets)
+
+    def evaluation_sums(self, logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """The same of what `predict` has given: for those who want to see that, too."""
         losses = F.cross_entropy(
             logits, targets, label_smoothing=self.label_smoothing, reduction="none"
         )

@@ -1,0 +1,88 @@
+"""`dltrain.train(...)`: an experiment from a notebook, by the same path as the command."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+
+from hydra.core.singleton import Singleton
+
+from dltrain.commands.job import run_job
+from dltrain.commands.signals import Signals
+from dltrain.commands.train import single_job, take_allowed_targets
+from dltrain.config import compose as composing
+from dltrain.durable import storage_error
+from dltrain.errors import NO_SPACE, DltrainError
+from dltrain.trained import TrainedRun, load_run
+
+
+class Interrupts(Signals):
+    """A notebook's process outlives the run: a second interrupt ends the run, and only that."""
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        super().handle(number, frame)
+
+
+def train(
+    overrides: Sequence[str] = (),
+    *,
+    config_dir: str | os.PathLike[str] | None = None,
+    allow_target: Sequence[str] = (),
+) -> TrainedRun:
+    """Runs `dltrain train OVERRIDES` in this process and gives the run that it made.
+
+    config_dir: a folder of your own configs. allow_target: packages of your own that they name.
+    The current folder, signal handlers and Hydra's state are as before afterwards.
+
+    Raises DltrainError with the message that the command would print. An interrupt finishes the
+    step, saves a checkpoint, and raises KeyboardInterrupt: `dltrain resume` goes on.
+    """
+    if isinstance(overrides, str):
+        raise DltrainError(f"overrides is {overrides!r}; it must be a list, such as ['seed=1']")
+    typed = list(overrides)
+    vouched = [word for name in allow_target for word in ("--allow-target", name)]
+    signals = Interrupts()
+    with surroundings(["dltrain", "train", *typed, *vouched]), signals.taken():
+        allowed, _ = take_allowed_targets(vouched)
+        folder = None if config_dir is None else os.fspath(config_dir)
+        try:
+            cfg = composing.compose(typed, user_config_dir=folder)
+            result = run_job(single_job(cfg, typed, allowed), signals)
+        except SystemExit:  # a signal, before there was anything to save
+            raise KeyboardInterrupt from None
+        except OSError as error:
+            if error.errno in NO_SPACE:
+                raise storage_error(error) from error
+            raise
+    if signals.received == signal.SIGINT:
+        raise KeyboardInterrupt(f"saved; `dltrain resume {result.run_dir}` goes on")
+    if signals.received is not None:
+        raise DltrainError(f"stopped by {signals.name}; `dltrain resume {result.run_dir}` goes on")
+    return load_run(result.run_dir, allow_target=allow_target)
+
+
+@contextmanager
+def surroundings(command: list[str]) -> Iterator[None]:
+    """What a command sets for its process is put back; `command` is what the record will say."""
+    argv, path, state = sys.argv, list(sys.path), Singleton.get_state()
+    log = logging.getLogger("dltrain")
+    propagate, level = log.propagate, log.level
+    torch = sys.modules.get("torch")
+    threads = torch.get_num_threads() if torch else None
+    sys.argv = command
+    try:
+        yield
+    finally:
+        sys.argv, sys.path[:] = argv, path
+        Singleton.set_state(state)
+        log.propagate = propagate
+        log.setLevel(level)
+        if threads is not None:
+            sys.modules["torch"].set_num_threads(threads)
