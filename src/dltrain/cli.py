@@ -17,6 +17,8 @@ COMMANDS = {
     "train": ("dltrain.commands.train", "one run, or with -m a sweep"),
     "resume": ("dltrain.commands.resume", "continue a run in its own directory"),
     "compare": ("dltrain.commands.compare", "a table over runs: what differs, and what came out"),
+    "evaluate": ("dltrain.commands.evaluate", "metrics of a run's weights, by class"),
+    "predict": ("dltrain.commands.predict", "classes of image files, by a run"),
     "benchmark": ("dltrain.commands.benchmark", "where a config's time goes, and what to change"),
     "prepare": ("dltrain.commands.prepare", "pack a folder of images into a few large files"),
     "info": ("dltrain.commands.info", "what can be chosen, and what this machine has"),

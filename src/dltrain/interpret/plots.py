@@ -1,0 +1,98 @@
+"""Pictures of an evaluation: the confusion matrix and the reliability diagram, as PNG bytes."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dltrain.interpret.report import Report
+
+MAX_NUMBERS, MAX_LABELS = 20, 60  # classes, up to which cells and axes are written on
+MAX_LABEL = 18  # characters
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by everyone (Okabe, Ito 2008)
+MISSING = "pictures need matplotlib: pip install 'dltrain[plots]'"
+
+
+def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) -> bytes:
+    """PNG. Colours are shares of each row (of the samples of a class), numbers are samples."""
+    count = len(confusion)
+    side = min(16.0, max(4.5, 2.2 + 0.42 * min(count, MAX_LABELS) + label_inches(classes)))
+    figure = new_figure(side + 0.9, side)
+    axes = figure.subplots()
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = np.nan_to_num(confusion / confusion.sum(1, keepdims=True))
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    if count <= MAX_NUMBERS:
+        for row, column in np.argwhere(confusion).tolist():
+            color = "white" if shares[row, column] > 0.5 else "black"
+            text = f"{confusion[row, column]:,}"
+            axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
+    if count <= MAX_LABELS:
+        labels = [plain(name) for name in classes]
+        turned = max(map(len, labels)) > 2
+        axes.set_xticks(range(count), labels, rotation=90 if turned else 0, fontsize=8)
+        axes.set_yticks(range(count), labels, fontsize=8)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(plain(title, int(11 * side)), fontsize=10)
+    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
+    return png(figure)
+
+
+def draw_reliability(report: Report, title: str) -> bytes:
+    """PNG. Accuracy over confidence by bin, beside what a calibrated model has; samples below."""
+    figure = new_figure(4.6, 5.2)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    edges = np.linspace(0, 1, len(report.bin_count) + 1)
+    width, filled = edges[1], report.bin_count > 0
+    middles = (edges[:-1] + width / 2)[filled]
+    accuracy, confidence = report.bin_accuracy[filled], report.bin_confidence[filled]
+    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="calibrated")
+    upper.bar(middles, accuracy, width * 0.94, color=BLUE, label="accuracy")
+    upper.plot(confidence, confidence, "o", color=ORANGE, markersize=4, label="mean confidence")
+    upper.set_ylabel("accuracy")
+    upper.set_ylim(0, 1)
+    upper.legend(loc="upper left", fontsize=8, frameon=False)
+    upper.set_title(f"{plain(title, 44)}\nECE {report.calibration_error:.2%}", fontsize=10)
+    lower.bar(middles, report.bin_count[filled], width * 0.94, color=GREY)
+    lower.set_xlim(0, 1)
+    lower.set_xlabel("confidence")
+    lower.set_ylabel("samples")
+    for axes in (upper, lower):
+        axes.spines[["top", "right"]].set_visible(False)
+    return png(figure)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Without pyplot, which would look for a screen and keep every figure."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Any) -> bytes:
+    """The same bytes for the same picture: no date and no version in it."""
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class is named in a script that the font lacks
+        figure.savefig(file, format="png", dpi=150, metadata={"Software": None})
+    return file.getvalue()
+
+
+def plain(text: str, limit: int = MAX_LABEL) -> str:
+    """A stranger's text: short, printable, and no formula (matplotlib reads `$`)."""
+    shown = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
+    shown = shown if len(text) <= limit else f"{shown[: limit - 1]}…"
+    return shown.replace("\\", "\\\\").replace("$", r"\$")
+
+
+def label_inches(classes: Sequence[str]) -> float:
+    longest = max((min(len(name), MAX_LABEL) for name in classes), default=0)
+    return 0.075 * longest if len(classes) <= MAX_LABELS else 0.0
