@@ -1,0 +1,171 @@
+"""`dltrain predict RUN PATH...`: classes and probabilities of image files."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from dltrain.build_loaders import number_of_workers
+from dltrain.commands import console
+from dltrain.commands.failures import enough_memory, storage_errors
+from dltrain.commands.opening import Asked, open_asked, read_config, take_apart
+from dltrain.commands.signals import SIGNALS
+from dltrain.commands.train import take_allowed_targets
+from dltrain.errors import UserError
+from dltrain.predictions import FORMATS, Prediction, paths_of, predict_files, writer
+
+HELP = """\
+usage: dltrain predict RUN PATH... [key=value ...] [--allow-target PACKAGE]
+
+The likeliest classes of image files, by the run in the directory RUN (or `latest`), prepared as
+its validation images were. PATH is a file, a folder (all image files in it, however deep), or `-`
+for a list of paths on standard input, one a line or separated by NUL.
+
+  dltrain predict latest photo.jpg
+  dltrain predict latest photos output=photos.csv top=5
+  find photos -name '*.png' -print0 | dltrain predict latest - output=photos.jsonl
+
+  output=       a file that gets every prediction: .csv or .jsonl
+  top=          so many classes of each (3)
+  checkpoint=   best, last, a step, or a path; by default the weights that the run has tested
+  ema=          auto (as the run evaluates), true or false: the average of the weights
+  loader.eval_batch_size, loader.num_workers, task.views, trainer.device, precision, threads
+
+A file that is no image is named on stderr, the rest goes on, and the exit code is 2.
+"""
+OWN = ("output", "top", "checkpoint", "ema")
+CONFIG = (
+    "loader.eval_batch_size", "loader.num_workers", "task.views", "trainer.device",
+    "trainer.precision", "trainer.threads",
+)  # fmt: skip
+TOP, MAX_TOP = 3, 1000
+
+
+@dataclass
+class Count:
+    """Files so far."""
+
+    seen: int = 0
+    bad: int = 0
+
+
+def main(argv: list[str]) -> int:
+    """Returns the exit code; raises DltrainError for what the user can mend."""
+    if not argv or "-h" in argv or "--help" in argv:
+        print(HELP, end="")
+        return 0
+    allowed, rest = take_allowed_targets(argv)
+    if not rest or rest[0].startswith("-"):
+        raise UserError("predict needs the directory of a run; write `dltrain predict RUN PATH...`")
+    paths, options = separate(rest[1:])
+    asked = take_apart(rest[0], options, OWN, CONFIG)
+    asked.allowed = allowed
+    top, output = top_of(asked), output_of(asked)
+    if not paths:
+        raise UserError("predict needs image files, folders, or `-` for a list on standard input")
+    _ = asked.ema  # wrong before torch is imported
+    config = read_config(asked)
+    config["trainer"]["compile"] = False
+    num_workers = config["loader"]["num_workers"] if asked.typed("loader.num_workers") else "auto"
+    count = Count()
+    with console.logging_to_screen(), enough_memory(), storage_errors():
+        run = open_asked(asked, config)
+        top = min(top, len(run.classes))
+        if run.weights.note:
+            print(run.weights.note)
+        found = predict_files(
+            run,
+            paths_of(paths, lambda: sys.stdin.buffer),
+            top=top,
+            num_workers=number_of_workers(num_workers),
+        )
+        with closing(found), opened(output) as file:  # type: ignore[type-var]  # a generator
+            try:
+                SIGNALS.call(interrupt)
+                tell_all(found, count, writer(output, file, top) if output and file else None)
+            except KeyboardInterrupt:
+                print(f"stopped after {count.seen:,} files", file=sys.stderr)
+                return SIGNALS.exit_code or 130
+    if count.bad:
+        raise UserError(f"{count.bad:,} of {count.seen:,} files could not be read; they are named")
+    if not count.seen:
+        raise UserError("there is no image file: .jpg, .jpeg, .png, .webp or .bmp in a folder")
+    return 0
+
+
+def separate(arguments: list[str]) -> tuple[list[bytes], list[str]]:
+    """Paths, and key=value; what is there is a path, and all that follows a `--`."""
+    paths: list[bytes] = []
+    options: list[str] = []
+    for place, argument in enumerate(arguments):
+        if argument == "--":
+            return [*paths, *map(os.fsencode, arguments[place + 1 :])], options
+        is_option = re.match(r"\+{0,2}[\w.]+=", argument) and not os.path.lexists(argument)
+        if is_option:
+            options.append(argument)
+        elif argument.startswith("-") and argument != "-" and not os.path.lexists(argument):
+            raise UserError(f"there is no flag {argument}; `dltrain predict --help` says more")
+        else:
+            paths.append(os.fsencode(argument))
+    if paths.count(b"-") > 1:
+        raise UserError("`-` is given twice, and standard input can be read once")
+    return paths, options
+
+
+def top_of(asked: Asked) -> int:
+    text = str(asked.own.get("top", TOP))
+    if not re.fullmatch("[0-9]{1,4}", text) or not 1 <= int(text) <= MAX_TOP:
+        raise UserError(f"top is {text}; it must be a whole number from 1 to {MAX_TOP}")
+    return int(text)
+
+
+def output_of(asked: Asked) -> Path | None:
+    text = asked.own.get("output")
+    if text is None:
+        return None
+    path = Path(str(text))
+    if path.suffix not in FORMATS:
+        raise UserError(f"output is {text}; its name must end with {' or '.join(FORMATS)}")
+    if not path.parent.is_dir():
+        raise UserError(f"output is {text}; there is no folder {path.parent}")
+    return path
+
+
+@contextmanager
+def opened(path: Path | None) -> Iterator[IO[str] | None]:
+    """Written as it comes: hours of predictions are not lost with the last of them."""
+    if path is None:
+        yield None
+        return
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        yield file
+
+
+def interrupt(number: int) -> None:
+    raise KeyboardInterrupt
+
+
+def tell_all(found: Iterator[Prediction], count: Count, write: Any) -> None:
+    for prediction in found:
+        count.seen += 1
+        path = printable(prediction.path)
+        if prediction.error:
+            count.bad += 1
+            sys.stdout.flush()
+            print(f"{path}: {printable(prediction.error)}", file=sys.stderr)
+        else:
+            classes = (f"{printable(name)} {value:.2%}" for name, value in prediction.top)
+            print("  ".join([path, *classes]))
+        if write is not None:
+            write(prediction)
+
+
+def printable(text: str) -> str:
+    """A file's or a class's name may hold what steers a terminal."""
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -1,0 +1,69 @@
+"""Which image files a user has named: one by one, by folder, or as a list from a pipe."""
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from dltrain.data.folder_scan import MAX_DEPTH, SUFFIXES
+
+MAX_PATH = 4096  # bytes, with the NUL that ends it: PATH_MAX of Linux
+_CHUNK = 1 << 16
+
+
+def expand(paths: Iterable[bytes]) -> Iterator[bytes]:
+    """Each path as it is; a folder as the image files in it, however deep, in the order of names.
+
+    In memory are the names of the folders that lead to one file, never those of all. Links are
+    followed, but not to a folder that they are in.
+    """
+    for path in paths:
+        if os.path.isdir(path):
+            yield from _within(path, [_identity(path)])
+        else:
+            yield path
+
+
+def _within(folder: bytes, above: list[tuple[int, int]]) -> Iterator[bytes]:
+    try:
+        entries = sorted(os.listdir(folder))
+    except OSError:
+        yield folder  # to be named as one that cannot be read
+        return
+    for name in entries:
+        path = os.path.join(folder, name)
+        if name.startswith(b"."):
+            continue
+        if os.path.isdir(path):
+            identity = _identity(path)
+            if identity not in above and len(above) < MAX_DEPTH:
+                yield from _within(path, [*above, identity])
+        elif name.rpartition(b".")[2].lower() in SUFFIXES:
+            yield path
+
+
+def _identity(path: bytes) -> tuple[int, int]:
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def listed(file: BinaryIO) -> Iterator[bytes]:
+    """The paths in a file, one a line; or separated by NUL, where there is one at its beginning.
+
+    As `find` and `find -print0` give them. What is longer than any path is cut.
+    """
+    chunk = _read(file)
+    separator, end = (b"\0", b"") if b"\0" in chunk else (b"\n", b"\r")
+    rest = b""
+    while chunk:
+        *whole, rest = (rest + chunk).split(separator)
+        yield from (path for each in whole if (path := each.rstrip(end)))
+        rest = rest[: 2 * MAX_PATH]
+        chunk = _read(file)
+    if path := rest.rstrip(end):
+        yield path
+
+
+def _read(file: BinaryIO) -> bytes:
+    """What is there: a pipe that gives a line now and a line later is not waited for."""
+    data: bytes = getattr(file, "read1", file.read)(_CHUNK)
+    return data
