@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any
 
 from dltrain.errors import UserError
 from dltrain.trained import TrainedRun
@@ -71,7 +71,7 @@ def class_name(run: TrainedRun, place: int) -> str:
     return run.classes[place] if place < len(run.classes) else str(place)
 
 
-def paths_of(arguments: Iterable[bytes], stdin: Callable[[], BinaryIO]) -> Iterator[bytes]:
+def paths_of(arguments: Iterable[bytes], stdin: Callable[[], Any]) -> Iterator[bytes]:
     """Files and folders; `-` stands for the list of such on standard input."""
     from dltrain.data.image_paths import expand, listed
 

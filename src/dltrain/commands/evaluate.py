@@ -39,6 +39,7 @@ CONFIG = (
     "trainer.threads", "trainer.compile", "trainer.deterministic",
 )  # fmt: skip
 MAX_SHOWN = 20  # classes on the screen; of more the worst
+MAX_CONFUSED = 3  # pairs
 
 
 def main(argv: list[str]) -> int:
@@ -116,6 +117,8 @@ def settings_of(asked: Asked) -> dict[str, Any]:
 
 
 def show(asked: Asked, run: TrainedRun, evaluation: Evaluation) -> None:
+    from dltrain.interpret.report import most_confused
+
     if run.weights.note:
         print(run.weights.note)
     average = ", the average of the weights (EMA)" if run.weights.ema else ""
@@ -126,9 +129,14 @@ def show(asked: Asked, run: TrainedRun, evaluation: Evaluation) -> None:
     say_whether_it_agrees(asked, run, evaluation)
     if evaluation.report is None:
         return
+    classes = class_labels(run, evaluation.report)
     print()
-    for line in class_table(evaluation, class_labels(run, evaluation.report)):
+    for line in class_table(evaluation, classes):
         print(line)
+    if evaluation.report.confusion is not None:
+        print()
+        for truth, taken, count in most_confused(evaluation.report.confusion, MAX_CONFUSED):
+            print(f"{cut(classes[truth], 25)} taken for {cut(classes[taken], 25)}: {count:,}")
 
 
 def in_words(name: str, value: float) -> str:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO
+from io import BufferedIOBase
 
 from dltrain.data.folder_scan import MAX_DEPTH, SUFFIXES
 
@@ -37,7 +37,7 @@ def _within(folder: bytes, above: list[tuple[int, int]]) -> Iterator[bytes]:
             identity = _identity(path)
             if identity not in above and len(above) < MAX_DEPTH:
                 yield from _within(path, [*above, identity])
-        elif name.rpartition(b".")[2].lower() in SUFFIXES:
+        elif os.path.splitext(name)[1][1:].lower() in SUFFIXES:
             yield path
 
 
@@ -46,24 +46,19 @@ def _identity(path: bytes) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def listed(file: BinaryIO) -> Iterator[bytes]:
+def listed(file: BufferedIOBase) -> Iterator[bytes]:
     """The paths in a file, one a line; or separated by NUL, where there is one at its beginning.
 
-    As `find` and `find -print0` give them. What is longer than any path is cut.
+    As `find` and `find -print0` give them; a pipe that gives a line now and a line later is not
+    waited for. What is longer than any path is cut.
     """
-    chunk = _read(file)
+    chunk = file.read1(_CHUNK)
     separator, end = (b"\0", b"") if b"\0" in chunk else (b"\n", b"\r")
     rest = b""
     while chunk:
         *whole, rest = (rest + chunk).split(separator)
         yield from (path for each in whole if (path := each.rstrip(end)))
         rest = rest[: 2 * MAX_PATH]
-        chunk = _read(file)
+        chunk = file.read1(_CHUNK)
     if path := rest.rstrip(end):
         yield path
-
-
-def _read(file: BinaryIO) -> bytes:
-    """What is there: a pipe that gives a line now and a line later is not waited for."""
-    data: bytes = getattr(file, "read1", file.read)(_CHUNK)
-    return data

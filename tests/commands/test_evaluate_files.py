@@ -1,0 +1,61 @@
+"""What `dltrain evaluate` leaves in a run's directory."""
+
+import csv
+import json
+import shutil
+import sys
+
+import pytest
+import torch
+
+from dltrain import evaluation
+
+
+@pytest.fixture
+def run_dir(finished_run, tmp_path):
+    return shutil.copytree(finished_run, tmp_path / "run")
+
+
+def test_the_tables_hold_the_same_counts(run_dir, dltrain):
+    outcome = dltrain("evaluate", "run")
+    folder = run_dir / "evaluation" / "test_final"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "confusion.csv", "confusion.png", "metrics.json", "per_class.csv", "reliability.png",
+    ]  # fmt: skip
+    head, *rows = csv.reader((folder / "confusion.csv").read_text().splitlines())
+    confusion = torch.tensor([[int(cell) for cell in row[1:]] for row in rows])
+    assert head[1:] == [row[0] for row in rows] == list("0123456789")
+    _, *classes = csv.reader((folder / "per_class.csv").read_text().splitlines())
+    for number, (name, _, recall, _, support) in enumerate(classes):
+        assert name == str(number)
+        assert int(support) == confusion[number].sum()
+        assert float(recall) == pytest.approx(float(confusion[number, number]) / int(support))
+    accuracy = confusion.diag().sum().item() / 360
+    assert metrics["metrics"]["accuracy"] == accuracy
+    mistakes = confusion - confusion.diag().diag()
+    assert f": {int(mistakes.max())}\n" in outcome.out
+    assert sum(bin_["samples"] for bin_ in metrics["calibration"]) == 360
+
+
+def test_pictures_need_matplotlib_and_nothing_else_does(run_dir, dltrain, monkeypatch):
+    for name in [name for name in sys.modules if name.startswith("matplotlib")]:
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    outcome = dltrain("evaluate", "run")
+    assert outcome.code == 0, outcome.err
+    assert "pip install 'dltrain[plots]'" in outcome.out
+    names = sorted(path.name for path in (run_dir / "evaluation" / "test_final").iterdir())
+    assert names == ["confusion.csv", "metrics.json", "per_class.csv"]
+
+
+def test_a_disk_that_is_full_leaves_no_half(run_dir, dltrain, monkeypatch):
+    def full(path, parts):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(evaluation, "write_parts", full)
+    outcome = dltrain("evaluate", "run")
+    assert outcome.code == 5
+    assert "No space left on device" in outcome.err
+    assert "accuracy" in outcome.out  # hours of evaluation are not lost with it
+    assert not list((run_dir / "evaluation").iterdir())
