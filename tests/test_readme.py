@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy
 import pytest
 import yaml
+from photos import write_photo
 
 from dltrain.build_data import check_splits
 from dltrain.cli import COMMANDS
@@ -63,6 +64,7 @@ def folder(tmp_path_factory):
     data_files.write_cifar10(
         folder / "data" / "cifar-10-batches-py", layout="python3", per_batch=1100
     )
+    write_photo(folder / "photos" / "photo.png", 20, 30)
     (folder / "my_net.py").write_text(MY_NET)
     text = next(block for block in blocks("yaml") if "my_net.MyNet" in block)
     (folder / "my_configs" / "model").mkdir(parents=True)
@@ -74,7 +76,7 @@ def folder(tmp_path_factory):
 def test_every_command_runs(words, dltrain, folder, monkeypatch):
     monkeypatch.syspath_prepend(str(folder))
     brief = BRIEF if words[0] == "train" else []
-    if "resume" in words:  # whatever ran last
+    if {"resume", "evaluate", "predict"} & set(words):  # whatever ran last
         assert dltrain("train", *BRIEF, cwd=folder).code == 0
     outcome = dltrain(*words, *brief, cwd=folder)
     assert outcome.code == 0, outcome.err
@@ -85,7 +87,8 @@ def test_the_python_that_it_shows_works():
 
     names = {"Callback": Callback, "numpy": numpy}
     for block in blocks("python"):
-        exec(block, names)  # our own README
+        if "load_run" not in block:
+            exec(block, names)  # our own README
     assert names["HalfWay"](factor=0.1)(0.75) == 0.1
     stripes = names["Stripes"](num_classes=2, image_shape=[1, 8, 8], mean=[0.5], std=[0.5])
     splits = check_splits(stripes.load(), "Stripes")
@@ -95,6 +98,15 @@ def test_the_python_that_it_shows_works():
     trainer = type("Trainer", (), {"stop": lambda self, reason: stopped.append(reason)})()
     names["StopAtPerfection"]().on_evaluate(trainer, "val", {"accuracy": 1.0})
     assert stopped == ["nothing left to learn"]
+
+
+def test_the_notebook_that_it_shows_works(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    (block,) = (block for block in blocks("python") if "load_run" in block)
+    names = {}
+    exec(block.replace("max_epochs=10", "max_epochs=1").replace("photo.", "photos/photo."), names)
+    assert names["run"].predict("photos/photo.png").shape == (1, 10)
+    assert names["load_run"]("latest").path == names["run"].path
 
 
 def test_the_defaults_in_its_table_are_the_configs(dltrain, tmp_path):

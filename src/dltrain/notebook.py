@@ -75,7 +75,7 @@ def surroundings(command: list[str]) -> Iterator[None]:
     log = logging.getLogger("dltrain")
     propagate, level = log.propagate, log.level
     torch = sys.modules.get("torch")
-    threads = torch.get_num_threads() if torch else None
+    threads = torch.get_num_threads() if torch else None  # None: as it will find them
     sys.argv = command
     try:
         yield
@@ -84,5 +84,5 @@ def surroundings(command: list[str]) -> Iterator[None]:
         Singleton.set_state(state)
         log.propagate = propagate
         log.setLevel(level)
-        if threads is not None:
-            sys.modules["torch"].set_num_threads(threads)
+        if device := sys.modules.get("dltrain.engine.device"):
+            sys.modules["torch"].set_num_threads(threads or device.MAX_THREADS)

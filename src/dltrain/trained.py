@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-
 from dltrain import build, runs
 from dltrain.config.check import check
+from dltrain.config.schema import device as device_rule
 from dltrain.durable import irregular
 from dltrain.errors import DltrainError, UserError
 from dltrain.stored import stored_config
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dltrain.data.preprocess import Preprocess
     from dltrain.engine.choose_weights import Weights
 
+log = logging.getLogger("dltrain")
 EMA = "dltrain.callbacks.ema.EMA"
 MAX_ROWS_BYTES, MAX_ROW_BYTES = 1 << 28, 1 << 16
 MAX_NAME = 200
@@ -124,23 +125,16 @@ def load_run(
     are not usable.
     """
     run_dir = runs.find_run(os.fspath(path)).absolute()  # a notebook changes its folder
-    config = read_config(run_dir, allowed=allow_target)
+    runs.refuse_links(run_dir)
+    config = check(stored_config(run_dir), allowed=allow_target)
+    if wrong := device_rule(device):
+        raise UserError(f"device is {device!r}; {wrong}")
     config["trainer"]["device"] = device
     wanted = None if checkpoint is None else str(checkpoint)
-    return open_run(run_dir, config, checkpoint=wanted, ema=ema, allowed=allow_target)
-
-
-def read_config(
-    run_dir: Path,
-    *,
-    allowed: Sequence[str] = (),
-    change: Callable[[DictConfig], None] = lambda cfg: None,
-) -> dict[str, Any]:
-    """The run's config after `change`, checked; nothing in the directory leads elsewhere."""
-    runs.refuse_links(run_dir)
-    cfg = stored_config(run_dir)
-    change(cfg)
-    return check(cfg, allowed=allowed)
+    run = open_run(run_dir, config, checkpoint=wanted, ema=ema, allowed=allow_target)
+    if run.weights.note:
+        log.warning("%s", run.weights.note)
+    return run
 
 
 def open_run(

@@ -70,6 +70,14 @@ def test_so_they_are_of_other_kinds_of_runs(arguments, dltrain, tmp_path):
     assert_same_as_training(tmp_path / "run", dltrain("evaluate", "run"))
 
 
+def test_a_limit_counts_batches_of_the_run_s_own_size(dltrain, tmp_path):
+    argv = ("trainer.max_epochs=1", "callbacks=none", "hydra.run.dir=run")
+    limit = ("loader.limit_batches=3", "loader.eval_batch_size=11")
+    assert dltrain("train", *argv, *limit).code == 0
+    assert dltrain("evaluate", "run", "loader.eval_batch_size=5").code == 0
+    assert evaluated(tmp_path / "run")["num_samples"] == 33
+
+
 def test_so_they_are_of_image_files_and_after_a_move(dltrain, tmp_path):
     make_folder(tmp_path / "photos")
     shutil.copytree(tmp_path / "photos" / "val", tmp_path / "photos" / "test")
@@ -158,7 +166,7 @@ def test_a_run_that_was_killed_is_evaluated_at_its_newest_checkpoint(run_dir, dl
     (run_dir / "summary.json").write_text(json.dumps(summary(run_dir) | {"status": "running"}))
     outcome = dltrain("evaluate", "run")
     assert outcome.code == 0, outcome.err
-    assert "the run has not ended: its newest good checkpoint, of step 40" in outcome.out
+    assert "the run has not ended: this is its newest good checkpoint, step 40" in outcome.out
     assert (run_dir / "evaluation" / "test_step-00000040").is_dir()
 
 
@@ -276,6 +284,8 @@ def test_a_link_among_evaluations_is_not_followed(run_dir, dltrain, tmp_path):
     (tmp_path / "home").mkdir()
     (run_dir / "evaluation").mkdir()
     (run_dir / "evaluation" / "test_final").symlink_to(tmp_path / "home")
+    same = {"settings": {"overrides": [], "checkpoint": None}}
+    (tmp_path / "home" / "metrics.json").write_text(json.dumps(same))
     assert dltrain("evaluate", "run").code == 0
-    assert not list((tmp_path / "home").iterdir())
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["metrics.json"]
     assert (run_dir / "evaluation" / "test_final_2" / "metrics.json").is_file()

@@ -6,7 +6,7 @@ import torch
 from sklearn import metrics
 
 from dltrain.interpret import tally as tally_module
-from dltrain.interpret.report import make_report, most_confused
+from dltrain.interpret.report import make_report
 from dltrain.interpret.tally import NUM_BINS, Tally
 
 
@@ -69,6 +69,11 @@ def test_certainty_lies_in_the_last_bin_and_ties_in_one():
     assert report.bin_count.sum() == 2
 
 
+def test_a_bin_holds_its_upper_edge():
+    report = report_of(torch.zeros(1, 5), torch.tensor([0]))  # a confidence of 3/15
+    assert report.bin_count.tolist().index(1) == 2
+
+
 def test_a_class_without_samples_or_predictions_has_no_rate():
     logits = torch.tensor([[3.0, 0, 0], [3.0, 0, 0]])
     report = report_of(logits, torch.tensor([0, 1]))
@@ -86,6 +91,8 @@ def test_of_many_classes_the_pairs_are_not_counted(monkeypatch):
 
 
 def test_the_worst_confusions_come_first():
-    confusion = numpy.array([[9, 2, 0], [5, 9, 1], [0, 0, 9]])
-    assert most_confused(confusion, 2) == [(1, 0, 5), (0, 1, 2)]
-    assert len(most_confused(confusion, 10)) == 3
+    truths = torch.tensor([0] * 11 + [1] * 15 + [2] * 9)
+    taken = torch.tensor([0] * 9 + [1] * 2 + [0] * 5 + [1] * 9 + [2] + [2] * 9)
+    report = report_of(torch.nn.functional.one_hot(taken, 3).float(), truths)
+    assert report.most_confused(2) == [(1, 0, 5), (0, 1, 2)]
+    assert len(report.most_confused(10)) == 3

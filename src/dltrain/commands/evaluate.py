@@ -77,9 +77,8 @@ def main(argv: list[str]) -> int:
 
 def data_of(asked: Asked, config: dict[str, Any]) -> Data:
     """As the run has read it: `loader.limit_batches` counts batches of the run's own size."""
-    own = runs.read_config(asked.run_dir)["loader"]
-    keys = ("batch_size", "eval_batch_size")
-    loader = {k: own[k] if k in keys and k in own else v for k, v in config["loader"].items()}
+    sizes = {key: asked.loader[key] for key in ("batch_size", "eval_batch_size")}
+    loader = config["loader"] | sizes
     if asked.typed("dataset"):  # what training on it would take is not asked for
         loader["batch_size"] = 1
         config["augmentation"] = {}
@@ -117,8 +116,6 @@ def settings_of(asked: Asked) -> dict[str, Any]:
 
 
 def show(asked: Asked, run: TrainedRun, evaluation: Evaluation) -> None:
-    from dltrain.interpret.report import most_confused
-
     if run.weights.note:
         print(run.weights.note)
     average = ", the average of the weights (EMA)" if run.weights.ema else ""
@@ -133,10 +130,11 @@ def show(asked: Asked, run: TrainedRun, evaluation: Evaluation) -> None:
     print()
     for line in class_table(evaluation, classes):
         print(line)
-    if evaluation.report.confusion is not None:
+    mistakes = evaluation.report.most_confused(MAX_CONFUSED)
+    if mistakes:
         print()
-        for truth, taken, count in most_confused(evaluation.report.confusion, MAX_CONFUSED):
-            print(f"{cut(classes[truth], 25)} taken for {cut(classes[taken], 25)}: {count:,}")
+    for truth, taken, count in mistakes:
+        print(f"{cut(classes[truth], 25)} taken for {cut(classes[taken], 25)}: {count:,}")
 
 
 def in_words(name: str, value: float) -> str:

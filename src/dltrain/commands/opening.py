@@ -34,6 +34,7 @@ class Asked:
     own: dict[str, Any]  # keys of the command itself
     overrides: list[str]  # of the run's config
     allowed: list[str] = field(default_factory=list)
+    loader: dict[str, Any] = field(default_factory=dict)  # of the run, once it has been read
 
     @property
     def ema(self) -> bool | None:
@@ -97,6 +98,7 @@ def read_config(asked: Asked) -> dict[str, Any]:
     runs.refuse_links(asked.run_dir)
     cfg = stored_config(asked.run_dir)
     old = cfg.dataset
+    asked.loader = {str(key): value for key, value in cfg.loader.items()}
     apply_overrides(cfg, asked.overrides, {})
     if cfg.dataset is not old and asked.typed("dataset"):
         keep_preprocessing(cfg, old, asked)

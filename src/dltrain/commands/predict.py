@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
         run = open_asked(asked, config)
         top = min(top, len(run.classes))
         if run.weights.note:
-            print(run.weights.note)
+            print(run.weights.note, file=sys.stderr)
         found = predict_files(
             run,
             paths_of(paths, lambda: sys.stdin.buffer),

@@ -65,7 +65,9 @@ def choose_weights(shelf: Shelf, wanted: str | None, ema: bool | None) -> Weight
         checkpoint = read(find(shelf, shelf.final))
     elif wanted is None:
         checkpoint = newest_good(shelf)
-        note = f"the run has not ended: its newest good checkpoint, of step {checkpoint.step:,}"
+        note = (
+            f"the run has not ended: this is its newest good checkpoint, step {checkpoint.step:,}"
+        )
     elif (file := Path(wanted)).suffix == ".safetensors":
         return from_file(file, ema)
     else:
@@ -169,7 +171,7 @@ def load(model: nn.Module, weights: Weights) -> None:
     """Into `model`, every tensor of it. Raises CheckpointError where they are of another."""
     own = dict(model.named_parameters()) | dict(model.named_buffers())
     persistent = model.state_dict().keys()
-    missing = sorted(persistent - weights.tensors.keys())
+    missing = sorted((persistent & own.keys()) - weights.tensors.keys())  # shared ones count once
     unknown = sorted(weights.tensors.keys() - own.keys() - persistent)
     wrong = [
         name
@@ -183,6 +185,6 @@ def load(model: nn.Module, weights: Weights) -> None:
                 f"({len(names)} such)"
             )
     kept = {name: tensor for name, tensor in weights.tensors.items() if name in persistent}
-    model.load_state_dict(kept, strict=True)
+    model.load_state_dict(kept, strict=False)
     for name in weights.tensors.keys() - kept.keys():  # of an average: buffers that are not saved
         own[name].data.copy_(weights.tensors[name])

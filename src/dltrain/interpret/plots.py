@@ -19,13 +19,17 @@ MISSING = "pictures need matplotlib: pip install 'dltrain[plots]'"
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) -> bytes:
     """PNG. Colours are shares of each row (of the samples of a class), numbers are samples."""
+    from matplotlib.colors import Normalize, PowerNorm
+
     count = len(confusion)
     side = min(16.0, max(4.5, 2.2 + 0.42 * min(count, MAX_LABELS) + label_inches(classes)))
     figure = new_figure(side + 0.9, side)
     axes = figure.subplots()
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.nan_to_num(confusion / confusion.sum(1, keepdims=True))
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, interpolation="nearest")
+    # Without numbers in them, faint cells have to be seen
+    norm = Normalize(0, 1) if count <= MAX_NUMBERS else PowerNorm(0.5, 0, 1)
+    image = axes.imshow(shares, cmap="Blues", norm=norm, interpolation="nearest")
     if count <= MAX_NUMBERS:
         for row, column in np.argwhere(confusion).tolist():
             color = "white" if shares[row, column] > 0.5 else "black"

@@ -43,6 +43,16 @@ class Report:
         gaps = np.nan_to_num(np.abs(self.bin_accuracy - self.bin_confidence))
         return float((gaps * self.bin_count).sum() / max(1, self.bin_count.sum()))
 
+    def most_confused(self, limit: int) -> list[tuple[int, int, int]]:
+        """(truth, prediction, samples) of the most frequent mistakes; none without `confusion`."""
+        if self.confusion is None:
+            return []
+        mistakes = self.confusion.copy()
+        np.fill_diagonal(mistakes, 0)
+        order = np.argsort(-mistakes, axis=None, kind="stable")[:limit]
+        pairs = ((int(place) // len(mistakes), int(place) % len(mistakes)) for place in order)
+        return [(*pair, int(mistakes[pair])) for pair in pairs if mistakes[pair]]
+
 
 def make_report(sums: dict[str, Any]) -> Report:
     """From what `Tally.read` gives."""
@@ -60,13 +70,3 @@ def make_report(sums: dict[str, Any]) -> Report:
             bin_accuracy=counts["bin_right"] / counts["bin_count"],
             confusion=None if confusion is None else confusion.astype(np.int64),
         )
-
-
-def most_confused(confusion: np.ndarray, limit: int) -> list[tuple[int, int, int]]:
-    """(truth, prediction, samples) of the mistakes made most often."""
-    mistakes = confusion.copy()
-    np.fill_diagonal(mistakes, 0)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:limit]
-    pairs = ((int(i) // len(mistakes), int(i) % len(mistakes)) for i in order)
-    return [(row, column, int(mistakes[row, column])) for row, column in pairs
-            if mistakes[row, column]]  # fmt: skip
