@@ -27,13 +27,16 @@ class Prediction:
 
 
 def predict_files(
-    run: TrainedRun, paths: Iterable[bytes], *, top: int, num_workers: int
+    run: TrainedRun, paths: Iterable[bytes], *, top: int, num_workers: int | str
 ) -> Iterator[Prediction]:
     """In the order of `paths`; memory is that of a few batches, however many there are.
+
+    num_workers: processes that decode, or `auto`.
 
     Raises UserError where the run is not one on images, or its preprocessing is not known.
     """
     from dltrain.data.unseen_reader import read_files
+    from dltrain.data.workers import suitable_workers
 
     preprocessing = run.preprocessing
     if not preprocessing.is_image:
@@ -45,7 +48,7 @@ def predict_files(
         iter(paths),
         preprocessing.unseen,
         batch_size=run.config["loader"]["eval_batch_size"],
-        num_workers=num_workers,
+        num_workers=num_workers if isinstance(num_workers, int) else suitable_workers(),
         channels_last=preprocessing.channels_last,
     )
     with closing(batches):  # type: ignore[type-var]  # a generator

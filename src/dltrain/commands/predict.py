@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from dltrain.build_loaders import number_of_workers
 from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, storage_errors
 from dltrain.commands.opening import Asked, open_asked, read_config, take_apart
@@ -83,7 +82,7 @@ def main(argv: list[str]) -> int:
             run,
             paths_of(paths, lambda: sys.stdin.buffer),
             top=top,
-            num_workers=number_of_workers(num_workers),
+            num_workers=num_workers,
         )
         with closing(found), opened(output) as file:  # type: ignore[type-var]  # a generator
             try:

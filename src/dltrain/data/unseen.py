@@ -20,9 +20,9 @@ class Unseen:
     """Image files, Pillow's images and arrays -> uint8 [C, H, W], as a dataset would hold them.
 
     With crop_fraction, as `Pictures` makes them for validation, of the same bytes the same pixels;
-    decode: see there. Without (a dataset of arrays), an image is made gray where image_shape has
-    one channel (ITU-R 601, as Pillow), and resized to its height and width, with antialiasing,
-    where it has others.
+    decode: see there. Without (a dataset of arrays), an image is resized to the height and width of
+    image_shape, with antialiasing, where it has others, and made gray where that has one channel
+    (ITU-R 601, as Pillow).
     """
 
     def __init__(
@@ -78,9 +78,8 @@ class Unseen:
 
     def _fit(self, pixels: np.ndarray) -> np.ndarray:
         channels, height, width = self.shape
-        if channels == 1:
-            pixels = gray(pixels)
-        return resize(pixels, height, width).transpose(2, 0, 1)
+        pixels = resize(pixels, height, width)
+        return (gray(pixels) if channels == 1 else pixels).transpose(2, 0, 1)
 
 
 def gray(pixels: np.ndarray) -> np.ndarray:
