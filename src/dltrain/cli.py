@@ -19,6 +19,8 @@ COMMANDS = {
     "compare": ("dltrain.commands.compare", "a table over runs: what differs, and what came out"),
     "evaluate": ("dltrain.commands.evaluate", "metrics of a run's weights, by class"),
     "predict": ("dltrain.commands.predict", "classes of image files, by a run"),
+    "export": ("dltrain.commands.export", "the model as a file for other tools"),
+    "rerun": ("dltrain.commands.rerun", "train a run again: is the result the same?"),
     "benchmark": ("dltrain.commands.benchmark", "where a config's time goes, and what to change"),
     "prepare": ("dltrain.commands.prepare", "pack a folder of images into a few large files"),
     "info": ("dltrain.commands.info", "what can be chosen, and what this machine has"),

@@ -24,7 +24,7 @@ from dltrain.errors import UserError
 
 CONFIG, SUMMARY, RECORD, LOG = "config.yaml", "summary.json", "run.json", "train.log"
 METRICS, WEIGHTS, CHECKPOINTS, HYDRA = "metrics.jsonl", "model.safetensors", "checkpoints", ".hydra"
-EVALUATION = "evaluation"
+EVALUATION, EXPORT = "evaluation", "export"
 OUTPUTS = "outputs"
 log = logging.getLogger("dltrain")
 MAX_RECORD_BYTES = 4 << 20  # a kilobyte for each time that the run went on
@@ -67,7 +67,7 @@ def refuse_links(path: Path) -> None:
 
 def misplaced(path: Path) -> str | None:
     """A folder where a run has a file (all of these have an ending), or a file for a folder."""
-    if path.name in (CHECKPOINTS, HYDRA, EVALUATION):
+    if path.name in (CHECKPOINTS, HYDRA, EVALUATION, EXPORT):
         return None if path.is_dir() else "a file"
     return "a folder" if path.suffix and path.is_dir() else None
 

@@ -32,15 +32,17 @@ DTYPES = {
 # ---------------------------------------------------------------------- safetensors
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, str]:
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> tuple[int, str]:
     """Writes a safetensors file, in name order so that equal weights are equal bytes; and syncs it.
 
-    Gives its size and SHA-256. The format (github.com/huggingface/safetensors): length of the
-    header in 8 bytes, the header as JSON padded to 8, then the raw tensors. Written here, and not
-    by the library, because that copies every tensor twice and hides the file that has to be synced
-    and hashed.
+    Gives its size and SHA-256. Raises ValueError for metadata that are too long to be read. The
+    format (github.com/huggingface/safetensors): length of the header in 8 bytes, the header as
+    JSON padded to 8, then the raw tensors. Written here, and not by the library, because that
+    copies every tensor twice and hides the file that has to be synced and hashed.
     """
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {"__metadata__": metadata or {"format": "pt"}}
     parts, offset = [], 0
     for name in sorted(tensors):
         tensor = tensors[name].detach().contiguous()
@@ -56,6 +58,8 @@ def write_tensors(path: Path, tensors: dict[str, Tensor]) -> tuple[int, str]:
         offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
+    if len(text) > MAX_HEADER_BYTES:
+        raise ValueError(f"the header has {len(text):,} bytes; {MAX_HEADER_BYTES:,} can be read")
     return write_parts(path, [len(text).to_bytes(8, "little"), text, *parts])
 
 
@@ -73,6 +77,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)
     except (SafetensorError, RuntimeError, KeyError) as error:
         raise ValueError(f"{path.name} is no safetensors file: {error}") from error
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Of a file that `read_tensors` takes."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        return dict(file.metadata() or {})
 
 
 def nonfinite(tensors: dict[str, Tensor]) -> set[str]:
