@@ -13,7 +13,7 @@ import dltrain
 
 ROOT = Path(dltrain.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-LEAVES = ("data", "models", "tasks", "optimizers", "schedulers", "interpret")
+LEAVES = ("data", "models", "tasks", "optimizers", "schedulers", "interpret", "export")
 HYDRA = ("hydra", "omegaconf")
 # room: what it never imports, at module level or within a function
 FORBIDDEN = {
@@ -63,6 +63,8 @@ FORBIDDEN = {
     "trained": ("dltrain.commands", "dltrain.cli", "dltrain.callbacks", "dltrain.loggers"),
     "evaluation": (*HYDRA, "dltrain.commands", "dltrain.cli"),
     "predictions": (*HYDRA, "dltrain.commands", "dltrain.cli"),
+    "exported": (*HYDRA, "dltrain.commands", "dltrain.cli"),
+    "sameness": (*HYDRA, "dltrain.commands", *(f"dltrain.{leaf}" for leaf in LEAVES)),
     "notebook": ("dltrain.cli", "dltrain.engine", *(f"dltrain.{leaf}" for leaf in LEAVES)),
     "errors": ("dltrain",),
     "plain": ("dltrain", "torch", *HYDRA),
@@ -79,6 +81,8 @@ LAZY = (
     "trained",
     "evaluation",
     "predictions",
+    "exported",
+    "sameness",
     "notebook",
     "errors",
     "durable",

@@ -129,3 +129,10 @@ def check_loading(train: Any, config: dict[str, Any]) -> None:
 def limited(name: str, split: Any, limit: int, config: dict[str, Any]) -> Any:
     size = config["loader"]["batch_size" if name == "train" else "eval_batch_size"]
     return type(split)(*(column[: limit * size] for column in split))
+
+
+def fingerprint(data: Data) -> dict[str, str]:
+    """A digest of each split that was read; see `dltrain.data.fingerprint`."""
+    from dltrain.data.fingerprint import digest
+
+    return {name: digest(*split) for name, split in data.splits.items() if len(split.targets)}

@@ -4,7 +4,8 @@ import subprocess
 
 import pytest
 
-from dltrain.commands.provenance import differences, git_state
+from dltrain.commands.code import git_state
+from dltrain.commands.provenance import differences
 
 HOSTILE = {
     "fsmonitor": ("core.fsmonitor",),

@@ -8,8 +8,8 @@ import logging
 import os
 import platform
 import shlex
-import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from dltrain import runs
+from dltrain.build_data import fingerprint
+from dltrain.commands.code import git_state, source_digests
 from dltrain.durable import replace_text
 
 if TYPE_CHECKING:
+    from dltrain.build_data import Data
     from dltrain.commands.run import Job
     from dltrain.engine.trainer import Trainer
 
@@ -30,7 +33,14 @@ EXACT = ("dltrain", "torch", "torchvision", "numpy", "pillow", "simplejpeg")
 PACKAGES = (*EXACT, "hydra-core", "omegaconf", "safetensors")
 
 
-def record(config: dict[str, Any], choices: dict[str, Any], precision: str) -> dict[str, Any]:
+def record(
+    config: dict[str, Any],
+    choices: dict[str, Any],
+    precision: str,
+    *,
+    allowed: Sequence[str] = (),
+    with_diff: bool = True,
+) -> dict[str, Any]:
     """Everything that a reader needs to know how this run came to be."""
     import torch
 
@@ -42,7 +52,9 @@ def record(config: dict[str, Any], choices: dict[str, Any], precision: str) -> d
         "threads": torch.get_num_threads(),
         "choices": choices,
         "config_digest": config_digest(config),
-        "git": git_state(),
+        "settings_digest": settings_digest(config),
+        "git": git_state(with_diff=with_diff),
+        "sources": source_digests(allowed),
         "versions": {"python": platform.python_version(), **versions()},
         "host": platform.node(),
         "platform": platform.platform(),
@@ -56,7 +68,49 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     pairs = [(name, before.get(name), after.get(name)) for name in EXACT] if before else []
     pairs += [("device", kind_of(old.get("device")), kind_of(new["device"]))]
     pairs += [(name, old.get(name), new[name]) for name in ("threads", "precision")]
+    pairs += [
+        (f"data of {split}", short(recorded_data(old).get(split)), short(digest))
+        for split, digest in recorded_data(new).items()
+    ]
     return [f"{name} {old} -> {new}" for name, old, new in pairs if new and old not in (None, new)]
+
+
+def changes_since(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What made one run and not the other, line by line; and of what `old` does not say."""
+    lines = []
+    for group, what in (
+        ("git", "code:"),
+        ("sources", "code: the files of"),
+        ("versions", "version of"),
+        ("data", "data of"),
+    ):
+        before, after = old.get(group), new.get(group)
+        if not isinstance(before, dict):
+            lines += [f"{group} is not in its record: unknown"] if after else []
+            continue
+        for key in sorted(before.keys() | (after or {}).keys(), key=str):
+            pair = before.get(key), (after or {}).get(key)
+            if key != "diff" and pair[0] != pair[1]:
+                lines.append(f"{what} {shown(key)} {shown(pair[0])} -> {shown(pair[1])}")
+    pairs = [("device", kind_of(old.get("device")), kind_of(new.get("device")))]
+    pairs += [(key, old.get(key), new.get(key)) for key in ("threads", "precision", "platform")]
+    return lines + [f"{k} {shown(a)} -> {shown(b)}" for k, a, b in pairs if a != b]
+
+
+def shown(value: Any) -> str:
+    """A record may be a stranger's; of a digest its beginning says enough."""
+    text = str(value)
+    text = text[:12] if len(text) >= 40 and text.isalnum() else text[:80]
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def recorded_data(record: dict[str, Any]) -> dict[str, Any]:
+    found = record.get("data")
+    return found if isinstance(found, dict) else {}
+
+
+def short(digest: Any) -> str | None:
+    return digest[:12] if isinstance(digest, str) else None
 
 
 def kind_of(device: Any) -> str | None:
@@ -77,55 +131,28 @@ def versions() -> dict[str, str | None]:
     return found
 
 
-def git_state() -> dict[str, Any] | None:
-    """The commit of the current folder's repository, and whether it was dirty; or None."""
-    commit = git("rev-parse", "HEAD")
-    if commit is None:
-        return None
-    if runs_programs():
-        return {"commit": commit, "dirty": None}
-    status = git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
-    return {"commit": commit, "dirty": None if status is None else bool(status)}
-
-
-def runs_programs() -> bool:
-    """Whether `git status` would start what this repository itself names.
-
-    A folder from a stranger can bring its own `.git`; what is in the user's own settings (Git LFS,
-    say) the user has chosen.
-    """
-    keys = r"^(filter\..*\.(clean|process)|core\.fsmonitor|include.*)$"
-    done = run_git("config", "--show-scope", "--get-regexp", keys)
-    if done is None or done.returncode not in (0, 1):  # 1: there are none
-        return True  # a git that cannot tell (before 2.26)
-    own = ("local", "worktree")
-    return any(line.startswith(own) for line in done.stdout.splitlines())
-
-
-def git(*arguments: str) -> str | None:
-    done = run_git(*arguments)
-    return done.stdout.strip() if done is not None and done.returncode == 0 else None
-
-
-def run_git(*arguments: str) -> subprocess.CompletedProcess[str] | None:
-    """Without what writes (the index) or starts something (hooks); None where git does not run."""
-    safe = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
-    try:
-        return subprocess.run(
-            ["git", *safe, *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=5,
-            stdin=subprocess.DEVNULL,
-            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-
-
 def config_digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+
+
+# Keys that change no number: where things lie, what is shown, what is kept
+WITHOUT_EFFECT = (
+    "name", "resume", "trainer.device", "trainer.threads", "dataset.root", "dataset.download",
+    "dataset.cache", "dataset.cache_limit_gb", "loader.num_workers", "loader.placement", "loggers",
+    "callbacks.progress", "callbacks.profiler", "checkpoint.keep",
+)  # fmt: skip
+
+
+def settings_digest(config: dict[str, Any]) -> str:
+    """Of what decides the numbers of a run: two runs with the same should be the same."""
+    kept = {
+        key: {k: v for k, v in node.items() if f"{key}.{k}" not in WITHOUT_EFFECT}
+        if isinstance(node, dict)
+        else node
+        for key, node in config.items()
+        if key not in WITHOUT_EFFECT
+    }
+    return config_digest(kept)
 
 
 MAX_CLASSES, MAX_NAME, MAX_NAMES_BYTES = 10_000, 100, 1 << 20
@@ -141,7 +168,7 @@ def class_names(dataset: Any) -> list[str] | None:
     return names if fits else None
 
 
-def write(run_dir: Path, job: Job, trainer: Trainer, dataset: Any) -> None:
+def write(run_dir: Path, job: Job, trainer: Trainer, data: Data) -> None:
     """Leaves config.yaml, Hydra's own files and the record of what made the run, or went on."""
     from dltrain.engine.device import device_name
 
@@ -151,10 +178,12 @@ def write(run_dir: Path, job: Job, trainer: Trainer, dataset: Any) -> None:
     for name, text in job.hydra_files.items():
         hydra_dir.mkdir(exist_ok=True)
         replace_text(hydra_dir / name, text, sync=False)
-    new = record(job.config, job.choices, trainer.precision)
-    new["device"] = device_name(trainer.device)
-    classes = {"classes": class_names(dataset)}  # to name predictions where the data is not
     first = runs.read_if_whole(run_dir / runs.RECORD)
+    new = record(
+        job.config, job.choices, trainer.precision, allowed=job.allowed, with_diff=not first
+    )
+    new["device"], new["data"] = device_name(trainer.device), fingerprint(data)
+    classes = {"classes": class_names(data.dataset)}  # to name predictions where the data is not
     if first:  # what made the run stays; beside it, what went on with it
         again = first.get("resumed", [])
         changed = differences(again[-1] if again else first, new)

@@ -151,7 +151,7 @@ class Run:
     def write_record(self) -> None:
         if self.goes_on:  # a larger budget beside `completed` would be taken for a finished run
             self.save_summary("running")
-        provenance.write(self.dir, self.job, self.trainer, self.data.dataset)
+        provenance.write(self.dir, self.job, self.trainer, self.data)
         self.save_summary("running")
 
     def after_row(self, trainer: Any, row: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -213,6 +213,11 @@ class ShardShelf:
 
     def load(self, index: int, *, shrink: int, exact: bool) -> np.ndarray:
         return decode(self._shards.read(index, self._column), shrink=shrink, exact=exact)
+
+    def identity(self, count: int) -> Iterator[bytes]:
+        """What the index says of the shards, their digests where it has them."""
+        for shard in self._shards.index.shards:
+            yield f"{tuple(shard)}\0".encode()
 
     def describe(self, index: int) -> str:
         shard, row = self._shards.place(index)

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from dltrain.data.decode import decode
 from dltrain.data.files import printable
 from dltrain.data.headers import MAX_FILE_BYTES
+from dltrain.data.listing import Names
 
 
 class FileShelf:
@@ -37,6 +38,17 @@ class FileShelf:
 
     def name(self, index: int) -> str:
         return self._names[index]
+
+    def identity(self, count: int) -> Iterator[bytes]:
+        """Their names: what tells the first `count` images from others, wherever they lie."""
+        names = self._names
+        if isinstance(names, Names):  # as they lie there: a million in 10 ms
+            ends = names.ends[:count]
+            yield ends.tobytes()
+            yield names.blob[: int(ends[-1]) if count else 0]
+            return
+        for name in names[:count]:
+            yield os.fsencode(f"{name}\0")
 
     def describe(self, index: int) -> str:
         return printable(self._path(index), 200)

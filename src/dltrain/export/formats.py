@@ -57,6 +57,7 @@ def onnx_bytes(program: Any, output: str, metadata: Mapping[str, str], *, opset:
     except Exception as error:  # whatever an operation makes of the exporter
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ValueError(f"torch.onnx cannot export this model: {reason[:300]}") from error
+    assert made is not None
     model = made.model_proto
     for node in [*model.graph.node, *(n for f in model.functions for n in f.node)]:
         del node.metadata_props[:]  # how the exporter came to it, paths of this machine among it

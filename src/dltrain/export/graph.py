@@ -47,6 +47,8 @@ class Probabilities(nn.Module):
         self._is_image = len(sample_shape) == 3
         mean_C, std_C = (torch.tensor(list(each), dtype=torch.float64) for each in (mean, std))
         shape = (-1, 1, 1) if self._is_image else (-1,)
+        self.scale: Tensor
+        self.shift: Tensor
         self.register_buffer("scale", (1 / (unit * std_C)).float().view(shape))
         self.register_buffer("shift", (-mean_C / std_C).float().view(shape))
 
