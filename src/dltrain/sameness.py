@@ -28,16 +28,15 @@ class Compared:
 
 @dataclass
 class Sameness:
-    """weights: None where one of the runs has none to compare; else their largest difference,
-    0.0 of files that are equal byte by byte. lone: rows that only one of them has."""
+    """What two runs share, and how far it is apart.
+
+    weights: their largest difference, infinity where they are not of one model; None where one of
+    the runs has none to compare. lone: rows, or numbers of a row, that only one of them has.
+    """
 
     metrics: dict[str, Compared] = field(default_factory=dict)
     lone: int = 0
     weights: float | None = None
-
-    @property
-    def rows(self) -> int:
-        return max((each.rows for each in self.metrics.values()), default=0)
 
     @property
     def same(self) -> bool:
@@ -47,15 +46,19 @@ class Sameness:
 
 
 def compare_runs(old: Path, new: Path, *, completed: bool) -> Sameness:
-    """completed: whether `old` has come to its end; if not, only what both have is compared."""
+    """completed: whether `old` has come to its end; if not, only what both have is compared.
+
+    `old` may be a stranger's: memory is that of the rows of `new`.
+    """
     found = Sameness()
-    before, after = (dict(rows_by_place(run)) for run in (old, new))
-    shared = [place for place in before if place in after]
+    left = dict(rows_by_place(new))
+    for place, row in rows_by_place(old):
+        if place in left:
+            compare_rows(found, row, left.pop(place))
+        else:
+            found.lone += completed
     if completed:
-        found.lone = len(before) + len(after) - 2 * len(shared)
-    for place in shared:
-        compare_rows(found, before[place], after[place])
-    if completed:
+        found.lone += len(left)
         found.weights = compare_weights(old / runs.WEIGHTS, new / runs.WEIGHTS)
     return found
 
@@ -68,18 +71,16 @@ def rows_by_place(run: Path) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]
 
 
 def compare_rows(found: Sameness, old: dict[str, Any], new: dict[str, Any]) -> None:
-    for name in [*old, *(name for name in new if name not in old)]:
-        if name in OF_TIME or name in PLACE:
-            continue
-        metric = found.metrics.setdefault(f"{name}/{old['split']}", Compared())
+    found.lone += len(old.keys() - new.keys() - set(OF_TIME))
+    for name in new.keys() - {*OF_TIME, *PLACE}:
+        metric = found.metrics.setdefault(f"{name}/{new['split']}", Compared())
         metric.rows += 1
-        pair = old.get(name), new.get(name)
-        if pair[0] == pair[1]:
+        if name in old and old[name] == new[name]:
             continue
         metric.different += 1
         if metric.first_step is None:
             metric.first_step = new["step"]
-        metric.largest = max(metric.largest, distance(*pair))
+        metric.largest = max(metric.largest, distance(old.get(name), new[name]))
 
 
 def distance(one: Any, other: Any) -> float:

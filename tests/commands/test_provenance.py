@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
-from dltrain.commands.code import git_state
-from dltrain.commands.provenance import differences
+from dltrain.commands.code import MAX_DIFF_BYTES, git_state, source_digests
+from dltrain.commands.provenance import changes_since, differences, settings_digest
 
 HOSTILE = {
     "fsmonitor": ("core.fsmonitor",),
@@ -37,7 +37,47 @@ def test_the_commit_and_whether_the_tree_was_dirty(repository, tmp_path):
     assert len(state["commit"]) == 40
     assert state["dirty"] is False
     (tmp_path / "file").write_text("2")
-    assert git_state() == {"commit": state["commit"], "dirty": True}
+    changed = git_state()
+    assert (changed["commit"], changed["dirty"]) == (state["commit"], True)
+    assert "-1\n" in changed["diff"]
+    assert "+2\n" in changed["diff"]
+    assert git_state(with_diff=False) == {k: v for k, v in changed.items() if k != "diff"}
+    (tmp_path / "file").write_text("3")
+    assert git_state()["diff_digest"] != changed["diff_digest"]
+
+
+def test_a_long_diff_is_cut_and_known_whole(repository, tmp_path):
+    (tmp_path / "file").write_text("é\n" * MAX_DIFF_BYTES)
+    long = git_state()
+    assert long["diff"].endswith("[cut here]\n")
+    assert len(long["diff"].encode()) < MAX_DIFF_BYTES + 100
+    (tmp_path / "file").write_text("é\n" * MAX_DIFF_BYTES + "!")
+    assert git_state()["diff"][-1000:] == long["diff"][-1000:]
+    assert git_state()["diff_digest"] != long["diff_digest"]
+
+
+def test_a_diff_starts_no_program_of_the_repository(repository, tmp_path):
+    script, canary = tmp_path / "evil.sh", tmp_path / "canary"
+    script.write_text(f"#!/bin/sh\ntouch {canary}\ncat\n")
+    script.chmod(0o755)
+    (tmp_path / ".gitattributes").write_text("* diff=evil\n")
+    for key in ("diff.external", "diff.evil.command", "diff.evil.textconv", "core.pager"):
+        repository("config", key, str(script))
+    (tmp_path / "file").write_text("2")
+    assert "+2\n" in git_state()["diff"]
+    assert not canary.exists()
+
+
+def test_source_files_are_known_by_their_content(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "my_fresh_net.py").write_text("a = 1\n")
+    first = source_digests(["my_fresh_net"])
+    assert first.keys() == {"dltrain", "my_fresh_net"}
+    (tmp_path / "my_fresh_net.py").write_text("a = 2\n")
+    second = source_digests(["my_fresh_net.inner", "not_there_at_all"])
+    assert second.keys() == {"dltrain", "my_fresh_net"}
+    assert second["my_fresh_net"] != first["my_fresh_net"]
+    assert second["dltrain"] == first["dltrain"]
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -69,3 +109,54 @@ def test_what_keeps_a_run_from_being_the_same_is_named():
         "threads 2 -> 1",
     ]
     assert differences({}, new) == []
+
+
+def test_other_data_keep_a_run_that_goes_on_from_being_the_same():
+    old = {"device": "cpu", "threads": 1, "precision": "fp32", "data": {"train": "a" * 64}}
+    assert differences(old, old | {"versions": {}}) == []
+    new = old | {"versions": {}, "data": {"train": "b" * 64, "val": "c" * 64}}
+    assert differences(old, new) == ["data of train aaaaaaaaaaaa -> bbbbbbbbbbbb"]
+
+
+def test_what_changes_no_number_is_no_setting():
+    config = {"seed": 0, "name": "a", "loggers": {"x": {}}, "loader": {"num_workers": 0, "n": 1}}
+    first = settings_digest(config)
+    free = {"name": "b", "loggers": {}, "loader": {"num_workers": 4, "n": 1}}
+    assert settings_digest(config | free) == first
+    assert settings_digest(config | {"seed": 1}) != first
+    assert settings_digest(config | {"loader": {"num_workers": 0, "n": 2}}) != first
+
+
+def test_all_that_has_changed_is_named():
+    old = {
+        "git": {"commit": "a" * 40, "dirty": False},
+        "sources": {"dltrain": "b" * 64},
+        "versions": {"torch": "2.11"},
+        "device": "cpu",
+        "threads": 1,
+    }
+    assert changes_since(old, old) == []
+    new = old | {
+        "git": {"commit": "c" * 40, "dirty": True, "diff": "x"},
+        "sources": {"dltrain": "d" * 64},
+        "versions": {"torch": "2.15"},
+        "data": {"train": "e" * 64},
+        "threads": 2,
+    }
+    assert changes_since(old, new) == [
+        "code: commit aaaaaaaaaaaa -> cccccccccccc",
+        "code: dirty False -> True",
+        "code: the files of dltrain bbbbbbbbbbbb -> dddddddddddd",
+        "version of torch 2.11 -> 2.15",
+        "data is not in its record: unknown",
+        "threads 1 -> 2",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, 3, [1], {"x": {"y": []}}, "\x1b[2J" * 99])
+def test_a_record_of_a_stranger_is_only_shown(value):
+    keys = ("git", "sources", "versions", "data", "device", "threads", "precision")
+    new = {"git": {"commit": "a"}, "sources": {"dltrain": "b"}, "versions": {}, "data": {}}
+    for old in (dict.fromkeys(keys, value), {"git": {"commit": value, "\n": value}}):
+        lines = changes_since(old, new)
+        assert all(line.isprintable() and len(line) < 300 for line in lines)

@@ -176,8 +176,8 @@ def inputs_of(asked: Asked, config: dict[str, Any]) -> tuple[Any, str]:
         splits = read_data(config | {"augmentation": {}}, asked.allowed).splits
     except UserError as error:
         return None, str(error).partition("\n")[0]
-    inputs = next(splits[s].inputs for s in ("test", "val", "train") if len(splits[s].targets))
-    return inputs, ""
+    inputs = [splits[s].inputs for s in ("test", "val", "train") if len(splits[s].targets)]
+    return (inputs[0], "") if inputs else (None, "it is empty")
 
 
 def show(run: TrainedRun, done: Export, format: str, why_not: str) -> None:

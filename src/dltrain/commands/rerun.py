@@ -93,7 +93,7 @@ class Before:
         if not self.completed:
             found.append("the run has not come to its end: what it has is compared")
         records = [self.record, *self.resumed]
-        digests = {r["settings_digest"] for r in records if "settings_digest" in r}
+        digests = {str(r["settings_digest"]) for r in records if "settings_digest" in r}
         if digests - {settings_digest(self.config)}:
             found.append(
                 "its settings were changed on its way: what the last ones give cannot be the same"
@@ -154,7 +154,7 @@ def show(found: Sameness, changed: list[str], old: Before, new: Path) -> None:
             line += f"  {metric.largest:.1e}, first at step {metric.first_step:,}"
         print(line)
     if found.lone:
-        print(f"{found.lone:,} rows are in one of the runs alone")
+        print(f"{found.lone:,} rows or numbers are in one of the runs alone")
     print(f"weights: {weights_in_words(found, old)}")
     print("changed since:" if changed else "nothing that is recorded has changed since")
     for line in changed[:MAX_LINES]:
