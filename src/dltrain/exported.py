@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ class Export:
 
     path: Path
     num_bytes: int
-    metadata: dict[str, str]
+    metadata: dict[str, Any]
     difference: float
     num_compared: int
 
@@ -56,13 +56,12 @@ def export_run(
     try:
         size = write(run, temporary, format, wanted, preprocess)
         function, found = read(run, temporary, format, allowed)
-        if found != wanted:
+        if found != (wanted if format == "torch" else texts(wanted)):
             raise DltrainError("the metadata did not come back as they were written")
-        difference, count = 0.0, 0
-        for samples in batches_of(run, real):
-            difference = max(difference, difference_of(run, function, samples, preprocess))
-            count += len(samples)
-        if not difference <= tolerance:  # nor a NaN
+        batches = batches_of(run, real)
+        differences = [difference_of(run, function, each, preprocess) for each in batches]
+        difference = max(differences)
+        if not all(each <= tolerance for each in differences):  # nor is a NaN
             raise DltrainError(
                 f"the exported model gives other probabilities than the run, by up to "
                 f"{difference:.1e} (tolerance={tolerance:g}); nothing was written"
@@ -73,20 +72,20 @@ def export_run(
         raise UserError(str(error)) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return Export(path, size, wanted, difference, count)
+    return Export(path, size, wanted, difference, sum(map(len, batches)))
 
 
 # ---------------------------------------------------------------------- the file
 
 
 def write(
-    run: TrainedRun, path: Path, format: str, described: dict[str, str], preprocess: bool
+    run: TrainedRun, path: Path, format: str, described: dict[str, Any], preprocess: bool
 ) -> int:
     """The size in bytes."""
     from dltrain.engine.tensors import write_tensors
 
     if format == "safetensors":
-        return write_tensors(path, run.model.state_dict(), described)[0]
+        return write_tensors(path, run.model.state_dict(), texts(described))[0]
     from dltrain.export.formats import onnx_bytes, torch_bytes
     from dltrain.export.graph import EXAMPLE_BATCH, Logits, Probabilities, trace
 
@@ -106,13 +105,13 @@ def write(
     program = trace(module, as_input(run, samples, preprocess))
     if format == "torch":
         return write_parts(path, [torch_bytes(program, json.dumps(described))])[0]
-    content = onnx_bytes(program, module.output, described, opset=OPSET)
+    content = onnx_bytes(program, module.output, texts(described), opset=OPSET)
     return write_parts(path, [content])[0]
 
 
 def read(
     run: TrainedRun, path: Path, format: str, allowed: Any
-) -> tuple[Callable[[Tensor], Tensor], dict[str, str]]:
+) -> tuple[Callable[[Tensor], Tensor], dict[str, Any]]:
     """What the file is to somebody who has nothing else: a function, and its metadata."""
     if format == "safetensors":
         return read_weights(run, path, allowed)
@@ -137,8 +136,8 @@ def read_weights(
     return lambda inputs: predict(model, inputs), found
 
 
-def metadata(run: TrainedRun, *, preprocess: bool, format: str) -> dict[str, str]:
-    """What a reader needs beside the weights, each as text; all but the first three as JSON."""
+def metadata(run: TrainedRun, *, preprocess: bool, format: str) -> dict[str, Any]:
+    """What a reader needs beside the weights."""
     size = list(run.preprocessing.shape)
     shape = ", ".join(map(str, [*size[1:], size[0]] if preprocess and len(size) == 3 else size))
     pixels = preprocess and run.preprocessing.is_image
@@ -153,8 +152,12 @@ def metadata(run: TrainedRun, *, preprocess: bool, format: str) -> dict[str, str
         },
         "config": run.config,
     }  # fmt: skip
-    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in found.items()}
-    return {"format": "pt"} | texts if format == "safetensors" else texts
+    return {"format": "pt"} | found if format == "safetensors" else found
+
+
+def texts(described: dict[str, Any]) -> dict[str, str]:
+    """For formats whose metadata are text by name: what is none, as JSON."""
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in described.items()}
 
 
 def preprocessing_of(run: TrainedRun, *, in_graph: bool) -> dict[str, Any]:
@@ -181,12 +184,10 @@ def preprocessing_of(run: TrainedRun, *, in_graph: bool) -> dict[str, Any]:
 # ---------------------------------------------------------------------- the comparison
 
 
-def batches_of(run: TrainedRun, real: numpy.ndarray | None) -> Iterator[numpy.ndarray]:
+def batches_of(run: TrainedRun, real: numpy.ndarray | None) -> list[numpy.ndarray]:
     """Samples as a dataset holds them, in batches of several sizes."""
-    for size in BATCH_SIZES:
-        yield random_samples(run, size, seed=size)
-    if real is not None and len(real):
-        yield real
+    batches = [random_samples(run, size, seed=size) for size in BATCH_SIZES]
+    return batches + ([real] if real is not None and len(real) else [])
 
 
 def random_samples(run: TrainedRun, size: int, *, seed: int) -> numpy.ndarray:
