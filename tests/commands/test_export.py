@@ -88,6 +88,13 @@ def test_a_run_that_was_moved_without_its_data_is_exported(dltrain, tmp_path):
     assert "compared   10 samples" in outcome.out
 
 
+def test_a_graph_is_of_fp32_whatever_the_run_was_trained_in(dltrain):
+    short = ("trainer.max_steps=2", "trainer.threads=1", "loggers=none", "hydra.run.dir=r")
+    assert dltrain("train", *short, "trainer.precision=bf16").code == 0
+    outcome = dltrain("export", "r", "format=torch", "tolerance=0")
+    assert outcome.code == 0, outcome.err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -116,6 +116,8 @@ def test_other_data_keep_a_run_that_goes_on_from_being_the_same():
     assert differences(old, old | {"versions": {}}) == []
     new = old | {"versions": {}, "data": {"train": "b" * 64, "val": "c" * 64}}
     assert differences(old, new) == ["data of train aaaaaaaaaaaa -> bbbbbbbbbbbb"]
+    for hostile in ({"train": "\x1b[2J"}, {"train": 3}, "x", ["train"]):
+        assert differences(old | {"data": hostile}, new) == []
 
 
 def test_what_changes_no_number_is_no_setting():

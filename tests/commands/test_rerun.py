@@ -32,6 +32,16 @@ def test_a_rerun_is_the_same_to_the_last_bit(run_dir, dltrain, tmp_path):
     assert before == {path: path.read_bytes() for path in run_dir.rglob("*") if path.is_file()}
 
 
+def test_what_auto_stood_for_is_taken_from_the_record(run_dir, dltrain, tmp_path):
+    text = (run_dir / "config.yaml").read_text()
+    assert "threads: 1" in text
+    (run_dir / "config.yaml").write_text(text.replace("threads: 1", "threads: auto"))
+    assert dltrain("rerun", "r", *SAME_AGAIN).code == 0
+    config = (tmp_path / "again" / "config.yaml").read_text()
+    assert "threads: 1" in config
+    assert "device: cpu" in config
+
+
 def test_what_differs_is_named_with_what_has_changed(run_dir, dltrain, tmp_path):
     rows = (run_dir / "metrics.jsonl").read_text().splitlines()
     last = json.loads(rows[-1])

@@ -110,7 +110,7 @@ def recorded_data(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def short(digest: Any) -> str | None:
-    return digest[:12] if isinstance(digest, str) else None
+    return digest[:12] if isinstance(digest, str) and digest.isalnum() else None
 
 
 def kind_of(device: Any) -> str | None:
