@@ -9,6 +9,7 @@ import pytest
 import torch
 from photos import make_folder, write_photo
 
+from dltrain.data.fingerprint import digest
 from dltrain.data.image_folder import ImageFolder
 from dltrain.data.packed import Packed, PackedShelf
 from dltrain.data.packed_layout import MANIFEST, PROGRESS, ROW, read_manifest, verify
@@ -186,6 +187,16 @@ def test_splits_of_the_same_images_are_stored_once(photos, tmp_path):
 
 
 # ---------------------------------------------------------------------- what is not relied on
+
+
+def test_a_fingerprint_is_of_the_images_however_they_are_packed(photos, copy, both, tmp_path):
+    found = digest(*packed(copy).load()["train"])
+    make_set(photos, tmp_path / "other", both[1], shard_bytes=1 << 30)
+    assert digest(*packed(tmp_path / "other").load()["train"]) == found
+    names = (copy / "train.names").read_bytes()
+    assert names.endswith(b".jpg")
+    (copy / "train.names").write_bytes(names[:-1] + b"G")
+    assert digest(*packed(copy).load()["train"]) != found
 
 
 def change_manifest(root, change):

@@ -6,7 +6,7 @@ once, whose pages are the kernel's to keep or to drop.
 
 import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -157,6 +157,13 @@ class PackedShelf:
         begin, end = self._ends[index - 1] if index else 0, self._ends[index]
         within = self._ends.nbytes
         return os.fsdecode(self._names[within + int(begin) : within + int(end)])
+
+    def identity(self, count: int) -> Iterator[bytes]:
+        """Their names, and how many bytes each has; not in which shard it lies."""
+        if count:
+            within = self._ends.nbytes
+            yield np.ascontiguousarray(self._rows["num_bytes"][:count]).tobytes()
+            yield self._names[within : within + int(self._ends[count - 1])]
 
     def describe(self, index: int) -> str:
         return f"{self._what} image {self.name(index)}"

@@ -39,6 +39,9 @@ class Shelf(Protocol):
     def load(self, index: int, *, shrink: int, exact: bool) -> np.ndarray:
         """uint8 [H, W, 3]; see `dltrain.data.decode.decode`."""
 
+    def identity(self, count: int) -> Iterator[bytes]:
+        """What tells the first `count` images from others, wherever they lie; see `fingerprint`."""
+
     def describe(self, index: int) -> str:
         """The image's name."""
 
