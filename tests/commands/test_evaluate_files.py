@@ -44,7 +44,7 @@ def test_pictures_need_matplotlib_and_nothing_else_does(run_dir, dltrain, monkey
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     outcome = dltrain("evaluate", "run")
     assert outcome.code == 0, outcome.err
-    assert "pip install 'dltrain[plots]'" in outcome.out
+    assert "pip install 'dltrain[plot]'" in outcome.out
     names = sorted(path.name for path in (run_dir / "evaluation" / "test_final").iterdir())
     assert names == ["confusion.csv", "metrics.json", "per_class.csv"]
 

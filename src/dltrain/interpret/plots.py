@@ -14,7 +14,7 @@ from dltrain.interpret.report import Report
 MAX_NUMBERS, MAX_LABELS = 20, 60  # classes, up to which cells and axes are written on
 MAX_LABEL = 18  # characters
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#999999"  # told apart by everyone (Okabe, Ito 2008)
-MISSING = "pictures need matplotlib: pip install 'dltrain[plots]'"
+MISSING = "pictures need matplotlib: pip install 'dltrain[plot]'"
 
 
 def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) -> bytes:
