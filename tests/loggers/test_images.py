@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dltrain.loggers.images import GAP, GAP_VALUE, encode_png, sheet
+from dltrain.loggers.images import GAP, GAP_VALUE, encode, encode_png, sheet
 
 
 def random_images(*shape):
@@ -53,3 +53,12 @@ def test_large_images_make_a_sheet_of_bounded_size():
 def test_one_image_larger_than_a_sheet_is_shown_as_it_is():
     image = random_images(1, 1500, 1200, 1)
     np.testing.assert_array_equal(sheet(image, max_images=64), image[0])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_picture_that_is_large_as_png_becomes_a_jpeg(channels):
+    rough = random_images(1024, 1024, channels) // 8
+    data = encode(rough)
+    decoded = Image.open(io.BytesIO(data))
+    assert (decoded.format, decoded.size) == ("JPEG", (1024, 1024))
+    assert encode(rough[:64, :64]) == encode_png(rough[:64, :64])

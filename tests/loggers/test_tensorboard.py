@@ -16,7 +16,8 @@ from tensorboard.plugins.hparams.metadata import (
 )
 
 from dltrain.loggers.events import event_files, read_records
-from dltrain.loggers.tensorboard import END_TAG, LAYOUT_TAG, START_TAG, TensorBoard
+from dltrain.loggers.summaries import END_TAG, LAYOUT_TAG, START_TAG
+from dltrain.loggers.tensorboard import TensorBoard
 
 CONFIG = {"seed": 1, "choices": {"model": "mlp"}, "optimizer": {"lr": 0.1, "nesterov": True}}
 
@@ -257,3 +258,104 @@ def test_importing_it_loads_nothing_heavy():
 def test_max_images_must_be_positive():
     with pytest.raises(ValueError, match=r"max_images is 0; it must be >= 1"):
         TensorBoard(charts=[], max_images=0)
+
+
+def test_ten_thousand_dense_steps_stay_under_a_megabyte_and_show_the_spike(tmp_path):
+    logger = TensorBoard(charts=["loss"], max_images=64, windows=40)
+    logger.start(tmp_path, config=CONFIG, resume_step=None, state=None)
+    rng = np.random.default_rng(0)
+    names = ["loss/train", "accuracy/train", "optim/lr", "optim/grad_norm"]
+    names += ["time/samples_per_sec", "time/data"]
+    for step in range(1, 10_001):
+        values = dict(zip(names, rng.random(len(names)).tolist(), strict=True))
+        logger.log_scalars(step, values | ({"loss/train": 99.0} if step == 7013 else {}), 1.0)
+        if step % 500 == 0:
+            logger.log_scalars(step, {"loss/val": float(step)}, 1.0)
+    logger.close("completed", 2.0)
+    (path,) = event_files(tmp_path)
+    assert path.stat().st_size < 500_000
+    accumulator = EventAccumulator(str(tmp_path)).Reload()  # TensorBoard's own sampling
+    assert (7013, 99.0) in scalars(accumulator, "loss/train")
+    assert len(scalars(accumulator, "loss/val")) == 20
+
+
+def test_a_resumed_run_has_the_points_of_an_uninterrupted_one(start, tmp_path):
+    def log(logger, steps):
+        for step in steps:
+            logger.log_scalars(step, {"loss/train": float(step * 37 % 101)}, 0.0)
+
+    def begin(folder, **going_on):
+        folder.mkdir(exist_ok=True)
+        logger = TensorBoard(charts=[], max_images=1, windows=4)
+        arguments = {"resume_step": None, "state": None} | going_on
+        logger.start(folder, config=CONFIG, **arguments)
+        return logger
+
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    logger = begin(whole)
+    log(logger, range(1, 301))
+    logger.close("completed", 1.0)
+    logger = begin(parts)
+    log(logger, range(1, 150))
+    state = checkpoint(logger)
+    log(logger, range(150, 200))
+    logger.close("failed", 1.0)
+    logger = begin(parts, resume_step=149, state=state)
+    log(logger, range(150, 301))
+    logger.close("completed", 1.0)
+    assert scalars(read(parts), "loss/train") == scalars(read(whole), "loss/train")
+
+
+def hyperparameters_read(run_dir):
+    info = parse_session_start_info_plugin_data(content(read(run_dir), START_TAG))
+    return {name: getattr(v, v.WhichOneof("kind")) for name, v in info.hparams.items()}, info
+
+
+def test_hyperparams_changed_on_resume_take_the_place_of_the_old_ones(start, tmp_path):
+    logger = start(tmp_path)
+    log_steps(logger, [1, 2])
+    older = checkpoint(logger)
+    _, before = hyperparameters_read(tmp_path)
+    changed = CONFIG | {"optimizer": {"lr": 0.01, "betas": [0.9, 0.99]}, "model": {"width": 8}}
+    logger = start(tmp_path, config=changed, resume_step=2, state=older)
+    log_steps(logger, [3])
+    state = checkpoint(logger)
+    values, after = hyperparameters_read(tmp_path)
+    assert values == {
+        "seed": 1, "model": "mlp", "optimizer.lr": 0.01, "optimizer.betas": "[0.9, 0.99]",
+        "model.width": 8,
+    }  # fmt: skip
+    assert after.start_time_secs == before.start_time_secs
+    start(tmp_path, config=CONFIG, resume_step=2, state=older)  # killed; back to what it was
+    assert hyperparameters_read(tmp_path)[0]["optimizer.lr"] == 0.1
+    assert [step for step, _ in scalars(read(tmp_path), "loss/train")] == [1, 2]
+    assert state["file"] != older["file"]
+
+
+def test_hyperparameters_that_find_no_room_do_not_break_the_file(start, tmp_path):
+    logger = start(tmp_path)
+    log_steps(logger, [1])
+    many = CONFIG | {"model": {f"a_long_name_of_a_key_{n}": n for n in range(300)}}
+    start(tmp_path, config=many, resume_step=1, state=checkpoint(logger))
+    values, _ = hyperparameters_read(tmp_path)
+    assert values["seed"] == 1
+    assert 20 < len(values) < 300
+    assert scalars(read(tmp_path), "loss/train") == [(1, 1.0)]
+
+
+def test_a_session_that_ended_is_open_again_for_a_checkpoint_without_our_state(start, tmp_path):
+    logger = start(tmp_path)
+    log_steps(logger, [1, 2])
+    logger.close("failed", 1.0)
+    logger = start(tmp_path, resume_step=2, state=None)
+    logger.close("completed", 2.0)
+    end = parse_session_end_info_plugin_data(content(read(tmp_path), END_TAG))
+    assert end.status == api_pb2.STATUS_SUCCESS
+
+
+@pytest.mark.parametrize("thinning", [{}, {"begin": 1, "open": {"a": {}}}, {"begin": "x"}])
+def test_a_state_of_windows_that_nobody_wrote_is_refused(tmp_path, thinning):
+    logger = TensorBoard(charts=[], max_images=1, windows=4)
+    state = {"file": "", "offset": 0, "config_crc": 0, "thinning": thinning or {"x": 1}}
+    with pytest.raises((ValueError, LookupError, TypeError, AttributeError)):
+        logger.start(tmp_path, config=CONFIG, resume_step=1, state=state)

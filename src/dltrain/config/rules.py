@@ -41,6 +41,11 @@ def whole(low: int, high: int = 10**9) -> Rule:
     return rule
 
 
+def whole_or_null(low: int, high: int = 10**9) -> Rule:
+    rule = whole(low, high)
+    return lambda value: None if value is None else rule(value)
+
+
 def between(low: float, high: float, *, without_ends: bool = False) -> Rule:
     signs = ("> ", "< ") if without_ends else (">= ", "<= ")
     text = f"it must be a number {signs[0]}{low:g} and {signs[1]}{high:g}"
@@ -214,6 +219,7 @@ PARTS: dict[str, Rules] = {
     "dltrain.loggers.tensorboard.TensorBoard": {
         "charts": list_of(text),
         "max_images": whole(1, 10**6),
+        "windows": whole_or_null(1, 10**6),
     },
     "torch.optim": {
         "rho": between(0, 1),

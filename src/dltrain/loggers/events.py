@@ -99,6 +99,18 @@ def truncate(path: Path, num_bytes: int) -> None:
         os.truncate(path, num_bytes)
 
 
+def overwrite(path: Path, offset: int, data: bytes) -> None:
+    """Puts `data` in the place of a record of the same length, which begins at `offset`."""
+    record = frame(data)
+    with naming(path, len(record)), path.open("r+b") as file:
+        file.seek(offset)
+        assert file.read(8) == record[:8], "a record of another length"
+        file.seek(offset)
+        file.write(record)
+        file.flush()
+        os.fsync(file.fileno())
+
+
 class EventFile:
     """A new event file, written in order and buffered; `flush` hands it to the operating system.
 

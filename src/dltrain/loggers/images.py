@@ -12,6 +12,8 @@ GAP = 2  # pixels between images
 GAP_VALUE = 128  # gray: to be told from black digits and from white paper
 COMFORTABLE = 64  # pixels: smaller images are enlarged to about this size
 MAX_SHEET = 1024  # pixels a side: of larger images a sheet shows fewer
+MAX_PNG_BYTES = 200_000  # a sheet of photos would be 2 MB
+JPEG_QUALITY = 85
 
 
 def sheet(images: np.ndarray, *, max_images: int) -> np.ndarray:
@@ -34,6 +36,22 @@ def sheet(images: np.ndarray, *, max_images: int) -> np.ndarray:
     grid = cells.reshape(num_rows, num_columns, height, width, num_channels)
     picture = grid.swapaxes(1, 2).reshape(num_rows * height, num_columns * width, num_channels)
     return picture[:-GAP, :-GAP]
+
+
+def encode(picture: np.ndarray) -> bytes:
+    """uint8 [H, W, C], C = 1 (gray) or 3 (RGB), as PNG, or what that makes too large as JPEG."""
+    data = encode_png(picture)
+    if len(data) <= MAX_PNG_BYTES:
+        return data
+    import io
+
+    from PIL import Image  # 0.05 s, of runs that read photos and have it already
+
+    file = io.BytesIO()
+    Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture).save(
+        file, format="JPEG", quality=JPEG_QUALITY
+    )
+    return file.getvalue()
 
 
 def encode_png(picture: np.ndarray) -> bytes:

@@ -8,31 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-# These generated modules cost 0.03 s together. `tensorboard.summary` and whatever imports
-# `tensorboard.compat.tensorflow_stub` cost 0.2 s more, `torch.utils.tensorboard` more than that.
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
-from tensorboard.compat.proto.tensor_pb2 import TensorProto
-from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
-from tensorboard.compat.proto.types_pb2 import DT_STRING
-from tensorboard.plugins.custom_scalar.layout_pb2 import Category, Chart, Layout
-from tensorboard.plugins.hparams import api_pb2
-from tensorboard.plugins.hparams.plugin_data_pb2 import (
-    HParamsPluginData,
-    SessionEndInfo,
-    SessionStartInfo,
-)
+from tensorboard.compat.proto.summary_pb2 import Summary
 
-from dltrain.loggers.events import EventFile, event_files, new_event_path, read_records, truncate
+from dltrain.loggers import summaries
+from dltrain.loggers.events import (
+    EventFile,
+    event_files,
+    new_event_path,
+    overwrite,
+    read_records,
+    truncate,
+)
 from dltrain.loggers.hparams import hyperparameters
+from dltrain.loggers.thinning import Thinning
 
 if TYPE_CHECKING:
     import numpy as np
 
-START_TAG = "_hparams_/session_start_info"
-END_TAG = "_hparams_/session_end_info"
-LAYOUT_TAG = "custom_scalars__config__"
-STATUS = {"completed": api_pb2.STATUS_SUCCESS, "failed": api_pb2.STATUS_FAILURE}
+EVALUATIONS = ("/val", "/test")  # of these every value is written, at once
 
 
 class TensorBoard:
@@ -41,13 +35,22 @@ class TensorBoard:
     Args:
         charts: metrics whose curves of all splits share one chart of the Custom Scalars tab.
         max_images: how many images of a batch a sheet shows.
+        windows: of a curve of training, in which the least and the largest value are kept, each
+            time that the number of steps has doubled; see `Thinning`. None keeps every value.
     """
 
-    def __init__(self, *, charts: Sequence[str], max_images: int) -> None:
+    def __init__(
+        self, *, charts: Sequence[str], max_images: int, windows: int | None = None
+    ) -> None:
         if max_images < 1:
             raise ValueError(f"loggers.tensorboard.max_images is {max_images}; it must be >= 1")
+        if windows is not None and windows < 1:
+            raise ValueError(
+                f"loggers.tensorboard.windows is {windows}; it must be >= 1, or null for all values"
+            )
         self.charts = list(charts)
         self.max_images = max_images
+        self.thinning = None if windows is None else Thinning(windows)
 
     def start(
         self,
@@ -62,6 +65,9 @@ class TensorBoard:
         `resume_step` and `state` are given where a run goes on: what was logged after the
         checkpoint vanishes from the disk, and from a TensorBoard that has already read it.
         """
+        self._run_dir = run_dir
+        if state and self.thinning and state.get("thinning"):
+            self.thinning.load_state_dict(state["thinning"])
         existing = event_files(run_dir)
         kept = _rewind(existing, resume_step or 0, state)
         now = time.time()
@@ -76,18 +82,23 @@ class TensorBoard:
         self._config_crc = zlib.crc32(text.encode())
         if not kept or (state and state.get("config_crc") != self._config_crc):
             self.log_text(resume_step or 0, "config", text, now)
+        values = hyperparameters(config)
+        if not (kept and _update_hyperparameters(event_files(run_dir), values)):
+            self._write_value(0, summaries.session_start(values, now), now)
         if not kept:
-            self._write_hyperparameters(config, now)
-            self._write_layout(now)
+            self._write_value(0, summaries.layout(self.charts), now)
         self.flush()
 
     def log_scalars(self, step: int, scalars: dict[str, float], wall_time: float) -> None:
-        values = [Summary.Value(tag=tag, simple_value=scalars[tag]) for tag in scalars]
-        self._write(Event(wall_time=wall_time, step=step, summary=Summary(value=values)))
+        rows = [(step, wall_time, scalars)]
+        if self.thinning and not all(tag.endswith(EVALUATIONS) for tag in scalars):
+            rows = self.thinning.add(step, scalars, wall_time)
+        for row in rows:
+            self._write_scalars(*row)
 
     def log_images(self, step: int, name: str, images: np.ndarray, wall_time: float) -> None:
         """Writes uint8 [N, H, W, C], N >= 1, C = 1 or 3, as one sheet."""
-        from dltrain.loggers.images import encode_png, sheet  # imports numpy
+        from dltrain.loggers.images import sheet  # imports numpy
 
         if images.dtype != "uint8" or images.ndim != 4 or images.shape[3] not in (1, 3):
             raise ValueError(
@@ -96,18 +107,36 @@ class TensorBoard:
             )
         if len(images) == 0:
             raise ValueError(f"{name}: there is no image in the batch; give at least one")
-        picture = sheet(images, max_images=self.max_images)
-        height, width, colorspace = picture.shape  # 1 gray, 3 RGB
-        image = Summary.Image(height=height, width=width, colorspace=colorspace)
-        image.encoded_image_string = encode_png(picture)
-        self._write_value(step, Summary.Value(tag=name, image=image), wall_time)
+        self.log_picture(step, name, sheet(images, max_images=self.max_images), wall_time)
+
+    def log_picture(self, step: int, name: str, picture: np.ndarray, wall_time: float) -> None:
+        """Writes one picture as it is, uint8 [H, W, C], C = 1 or 3."""
+        from dltrain.loggers.images import encode
+
+        value = summaries.image(name, picture, encode(picture))
+        self._write_value(step, value, wall_time)
 
     def log_text(self, step: int, name: str, text: str, wall_time: float) -> None:
         """Writes markdown."""
-        shape = TensorShapeProto(dim=[TensorShapeProto.Dim(size=1)])
-        tensor = TensorProto(dtype=DT_STRING, tensor_shape=shape, string_val=[text.encode()])
-        value = Summary.Value(tag=name, tensor=tensor, metadata=_metadata("text"))
-        self._write_value(step, value, wall_time)
+        self._write_value(step, summaries.text(name, text), wall_time)
+
+    def log_pr_curve(self, step: int, name: str, counts: np.ndarray, wall_time: float) -> None:
+        """counts: [6, T]; true and false positives and negatives, precision, recall."""
+        self._write_value(step, summaries.pr_curve(name, counts), wall_time)
+
+    def log_histogram(self, step: int, name: str, buckets: np.ndarray, wall_time: float) -> None:
+        """buckets: [N, 3]; left edge, right edge, count."""
+        self._write_value(step, summaries.histogram(name, buckets), wall_time)
+
+    def log_graph(self, graph: bytes, wall_time: float) -> None:
+        """A serialized GraphDef."""
+        self._write(Event(wall_time=wall_time, graph_def=graph))
+
+    def log_embeddings(self, vectors: np.ndarray, labels: Sequence[str], images: Any) -> None:
+        """vectors: float32 [N, D]. images: uint8 [N, H, W, C], or None. For the projector."""
+        from dltrain.loggers.projector import write_projector
+
+        write_projector(self._run_dir, vectors, labels, images)
 
     def flush(self) -> None:
         self._file.flush()
@@ -117,42 +146,19 @@ class TensorBoard:
 
     def state_dict(self) -> dict[str, Any]:
         file = self._file
-        return {"file": file.path.name, "offset": file.num_bytes, "config_crc": self._config_crc}
+        state = {"file": file.path.name, "offset": file.num_bytes, "config_crc": self._config_crc}
+        return state | ({"thinning": self.thinning.state_dict()} if self.thinning else {})
 
     def close(self, status: str, wall_time: float) -> None:
-        """`status` as in `summary.json`; HPARAMS knows success, failure, and unknown."""
-        info = SessionEndInfo(
-            status=STATUS.get(status, api_pb2.STATUS_UNKNOWN), end_time_secs=wall_time
-        )
-        self._write_plugin(END_TAG, HParamsPluginData(session_end_info=info), wall_time)
+        """`status` as in `summary.json`."""
+        for row in self.thinning.drain("last") if self.thinning else ():
+            self._write_scalars(*row)
+        self._write_value(0, summaries.session_end(status, wall_time), wall_time)
         self._file.close()
 
-    def _write_hyperparameters(self, config: dict[str, Any], now: float) -> None:
-        """One session, and no `experiment` summary.
-
-        Without one, TensorBoard collects the names of all runs below its log directory, and
-        takes the metrics from the scalars. With one, it shows only the names of the first it finds.
-        """
-        info = SessionStartInfo(start_time_secs=now)
-        for name, value in hyperparameters(config).items():
-            kind = {bool: "bool_value", str: "string_value"}.get(type(value), "number_value")
-            setattr(info.hparams[name], kind, value)
-        self._write_plugin(START_TAG, HParamsPluginData(session_start_info=info), now)
-
-    def _write_layout(self, now: float) -> None:
-        charts = [
-            Chart(title=name, multiline={"tag": [f"^{name}/(train|val|test)$"]})
-            for name in self.charts
-        ]
-        layout = Layout(category=[Category(title="train and val", chart=charts)])
-        tensor = TensorProto(dtype=DT_STRING, string_val=[layout.SerializeToString()])
-        tensor.tensor_shape.SetInParent()  # a scalar
-        value = Summary.Value(tag=LAYOUT_TAG, tensor=tensor, metadata=_metadata("custom_scalars"))
-        self._write_value(0, value, now)
-
-    def _write_plugin(self, tag: str, data: HParamsPluginData, wall_time: float) -> None:
-        metadata = _metadata("hparams", data.SerializeToString())
-        self._write_value(0, Summary.Value(tag=tag, metadata=metadata), wall_time)
+    def _write_scalars(self, step: int, wall_time: float, scalars: dict[str, float]) -> None:
+        values = [Summary.Value(tag=tag, simple_value=scalars[tag]) for tag in scalars]
+        self._write(Event(wall_time=wall_time, step=step, summary=Summary(value=values)))
 
     def _write_value(self, step: int, value: Summary.Value, wall_time: float) -> None:
         self._write(Event(wall_time=wall_time, step=step, summary=Summary(value=[value])))
@@ -181,17 +187,34 @@ def _rewind(existing: list[Path], step: int, state: dict[str, Any] | None) -> bo
 
 
 def _truncate_after(path: Path, step: int) -> None:
+    """Cuts before the first event of a later step, and before a session's end."""
     for offset, data in read_records(path):
-        if Event.FromString(data).step > step:
+        event = Event.FromString(data)
+        if event.step > step or any(v.tag == summaries.END_TAG for v in event.summary.value):
             return truncate(path, offset)
+
+
+def _update_hyperparameters(paths: list[Path], values: dict[str, Any]) -> bool:
+    """Writes those of a run that goes on over the old ones, where they differ; False without any.
+
+    In their place, because readers take what they meet first; in as many bytes, because
+    checkpoints hold offsets.
+    """
+    for path in paths:
+        for offset, data in read_records(path):
+            event = Event.FromString(data)
+            if not any(value.tag == summaries.START_TAG for value in event.summary.value):
+                continue
+            (old,) = event.summary.value
+            new = summaries.restarted(old, values)
+            if new is not None:
+                old.CopyFrom(new)
+                overwrite(path, offset, event.SerializeToString())
+            return True
+    return False
 
 
 def _config_text(config: dict[str, Any]) -> str:
     import yaml  # 0.02 s, and the import of omegaconf has usually paid for it
 
     return f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```"
-
-
-def _metadata(plugin: str, content: bytes = b"") -> SummaryMetadata:
-    data = SummaryMetadata.PluginData(plugin_name=plugin, content=content)
-    return SummaryMetadata(plugin_data=data)
