@@ -62,6 +62,9 @@ FORBIDDEN = {
     )),),
     "trained": ("dltrain.commands", "dltrain.cli", "dltrain.callbacks", "dltrain.loggers"),
     "evaluation": (*HYDRA, "dltrain.commands", "dltrain.cli"),
+    "findings": (*HYDRA, *(f"dltrain.{other}" for other in (
+        "engine", "build", "commands", "cli", "config", "callbacks", "loggers", "runs",
+    ))),
     "predictions": (*HYDRA, "dltrain.commands", "dltrain.cli"),
     "exported": (*HYDRA, "dltrain.commands", "dltrain.cli"),
     "sameness": (*HYDRA, "dltrain.commands", *(f"dltrain.{leaf}" for leaf in LEAVES)),
@@ -83,6 +86,7 @@ LAZY = (
     "predictions",
     "exported",
     "sameness",
+    "findings",
     "notebook",
     "errors",
     "durable",

@@ -114,6 +114,9 @@ FREE_KEYS = (
     "loggers",
     "callbacks.progress",
     "callbacks.profiler",
+    "callbacks.histograms",
+    "callbacks.graph",
+    "callbacks.embeddings",
     "checkpoint.every",
     "checkpoint.keep",
 )

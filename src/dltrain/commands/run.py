@@ -15,9 +15,11 @@ from dltrain.build_data import Data
 from dltrain.build_loaders import make_loader, placement
 from dltrain.commands import console, provenance
 from dltrain.commands.budget import refuse_a_spent_budget
+from dltrain.commands.final_test import test
 from dltrain.commands.signals import Signals
-from dltrain.durable import sync_folder, temporary_name
+from dltrain.durable import sync_folder
 from dltrain.errors import CheckpointError
+from dltrain.findings import as_pixels, is_pictures
 
 log = logging.getLogger("dltrain")
 ROW_HEAD = ("step", "epoch", "split", "time")
@@ -170,22 +172,17 @@ class Run:
         if self.goes_on or not self.loggers:
             return
         batch = next(self.trainer.train_loader.epoch(0))
-        if batch.inputs.dim() != 4 or batch.inputs.shape[1] not in (1, 3):
-            return
-        dataset = self.data.dataset
-        pixels = batch.inputs[:64].float().cpu().permute(0, 2, 3, 1).numpy()  # [N, H, W, C]
-        pixels = (pixels * dataset.std + dataset.mean) * 255
-        for logger in self.loggers.values():
-            logger.log_images(
-                0, "images/train", pixels.round().clip(0, 255).astype("uint8"), time.time()
-            )
+        if is_pictures(batch.inputs):
+            pixels = as_pixels(batch.inputs[:64], self.data.dataset)
+            for logger in self.loggers.values():
+                logger.log_images(0, "images/train", pixels, time.time())
 
     # ------------------------------------------------------------------ training and the end
 
     def conclude(self, signals: Signals) -> Result:
         """After training: tests the final weights once, and leaves the run's results behind."""
         if not signals.received:
-            self.test(signals)
+            test(self, signals)
         self.trainer.close()
         if signals.received:
             return self.interrupted(signals)
@@ -196,36 +193,6 @@ class Run:
         rows = {name: self.recorder.last.get(name, {}) for name in ("train", "val", "test")}
         console.say_results(self.dir, self.summary.data, rows, self.tested)
         return self.result(0)
-
-    def test(self, signals: Signals) -> None:
-        """Tests the best weights (or the last) once, and writes them where any tool finds them."""
-        from dltrain.engine.evaluate import EvaluationAbandonedError, evaluate
-        from dltrain.engine.tensors import write_tensors
-
-        trainer = self.trainer
-        best = self.saver.load_best() if self.config["checkpoint"]["final"] == "best" else None
-        if best is not None:
-            trainer.model.load_state_dict(best.model)
-            trainer.load_callbacks(best.state)
-            self.tested = f"the best weights, of step {best.step:,}"
-        loader = self.loaders["test"] = self.make_loader(split="test")
-        try:
-            metrics = evaluate(
-                trainer.eval_model,
-                trainer.task,
-                loader,
-                autocast=trainer.autocast,
-                abandoned=lambda: bool(signals.received),
-            )
-        except EvaluationAbandonedError:
-            return
-        if metrics:
-            self.recorder.row(trainer, "test", metrics)
-        temporary = temporary_name(self.dir / runs.WEIGHTS)
-        weights = {name: w.cpu() for name, w in trainer.eval_model.state_dict().items()}
-        write_tensors(temporary, weights)
-        temporary.replace(self.dir / runs.WEIGHTS)
-        sync_folder(self.dir)
 
     def interrupted(self, signals: Signals) -> Result:
         self.save_summary("interrupted")

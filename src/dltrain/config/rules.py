@@ -216,6 +216,8 @@ PARTS: dict[str, Rules] = {
         "warmup": whole(0),
         "active": whole(1, 10**6),
     },
+    "dltrain.callbacks.histograms.Histograms": {"every": whole(1)},
+    "dltrain.callbacks.embeddings.Embeddings": {"num_samples": whole(1, 10**6)},
     "dltrain.loggers.tensorboard.TensorBoard": {
         "charts": list_of(text),
         "max_images": whole(1, 10**6),

@@ -55,6 +55,16 @@ class Recorder:
         for observer in self.observers:
             observer(trainer, row | values)
 
+    def takes(self, method: str) -> bool:
+        """Whether any logger has `method`: what nobody takes need not be made."""
+        return any(hasattr(logger, method) for logger in self.loggers.values())
+
+    def show(self, method: str, *arguments: Any) -> None:
+        """Calls `method` of the loggers that have it: pictures, PR curves, histograms, a graph."""
+        for logger in self.loggers.values():
+            if hasattr(logger, method):
+                getattr(logger, method)(*arguments)
+
     def flush(self) -> None:
         for logger in self.loggers.values():
             logger.flush()

@@ -16,6 +16,7 @@ NOT_HYPERPARAMETERS = {
     *("mean", "std", "num_classes", "image_shape", "input_shape"),
     *("_target_", "root", "download"),
     *("log_every", "eval_every", "eval_batch_size", "threads", "progress", "profiler"),
+    *("histograms", "graph", "embeddings"),
 }
 
 Value = bool | float | str
