@@ -223,6 +223,12 @@ PARTS: dict[str, Rules] = {
         "max_images": whole(1, 10**6),
         "windows": whole_or_null(1, 10**6),
     },
+    "dltrain.loggers.wandb.WandB": {
+        "project": text,
+        "mode": one_of("offline", "online"),
+        "max_images": whole(1, 10**6),
+    },
+    "dltrain.loggers.mlflow.MLflow": {"experiment": text, "max_images": whole(1, 10**6)},
     "torch.optim": {
         "rho": between(0, 1),
         "alpha": between(0, 1),
