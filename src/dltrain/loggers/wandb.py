@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,6 +62,7 @@ class WandB:
                 return
             except Exception as error:  # no login, no network, no service: whatever it may be
                 say(KEY, error)
+                _give_up()
 
     def _init(self, run_dir: Path, config: dict[str, Any], mode: str) -> Any:
         import wandb
@@ -127,6 +129,14 @@ class WandB:
             if not self._has_failed:
                 say(KEY, error)
             self._has_failed = True
+
+
+def _give_up() -> None:
+    """Ends W&B's process, to which the run that it could not begin would still be in use."""
+    with suppress(Exception):
+        import wandb
+
+        wandb.teardown(exit_code=1)
 
 
 def _stored_id(run_dir: Path) -> str | None:
