@@ -50,7 +50,7 @@ class Graph(Callback):
         return {"is_done": self._is_done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._is_done = bool(state["is_done"])
+        self._is_done = self._is_done or bool(state["is_done"])  # the best weights are older
 
 
 def trace(model: torch.nn.Module, sample: torch.Tensor) -> bytes:
