@@ -138,6 +138,8 @@ def test_model_is_built_for_the_images_of_the_default_dataset(model):
 
 @pytest.mark.parametrize("choice", TRAINED, ids=name)
 def test_choice_trains(choice, tmp_path, monkeypatch, capsys):
+    if choice[1] in ("wandb", "mlflow"):
+        pytest.importorskip(choice[1], reason=f"needs {choice[1]}: dltrain[{choice[1]}]")
     monkeypatch.chdir(tmp_path)
     rest = [f"{key}={value}" for key, value in SMALL.items() if key != choice[0]]
     assert cli.run(["train", *rest, choose(*choice)]) == 0, capsys.readouterr().err

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+MAX_NAME = 11  # characters, below a picture
 MAX_CURVES = 20  # classes with a curve of their own: those of least average precision
 
 
@@ -93,11 +94,19 @@ def draw_mistakes(
         mistakes.labels, mistakes.label_probabilities, mistakes.predictions, mistakes.probabilities,
     )  # fmt: skip
     captions = [
-        (f"true {own:.0%}: {classes[label]}", f"said {top:.0%}: {classes[prediction]}")
+        (
+            f"true {short(classes[label])}, {own:.0%}",
+            f"said {short(classes[prediction])}, {top:.0%}",
+        )
         for label, own, prediction, top in zip(*columns, strict=True)
     ]
     pixels = as_pixels(mistakes.inputs, dataset)
     return {f"mistakes/{split}": pictures.draw_mistakes(pixels, captions)}
+
+
+def short(name: str) -> str:
+    """So that the probability behind it stays on the line."""
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
 def draw_curves(counts: np.ndarray, split: str, classes: Sequence[str]) -> dict[str, np.ndarray]:
