@@ -44,7 +44,9 @@ FORBIDDEN = {
     "build_packed": (*HYDRA, "dltrain.commands", "dltrain.cli", "dltrain.runs"),
     "cli": (*HYDRA, "dltrain.build", "dltrain.engine", *(f"dltrain.{leaf}" for leaf in LEAVES)),
     "__main__": (*HYDRA, "dltrain.build", "dltrain.engine"),
-    "__init__": ("dltrain",),
+    "__init__": (*HYDRA, *(f"dltrain.{other}" for other in (
+        "engine", "build", "commands", "config", "cli", "callbacks", "loggers", "runs", *LEAVES,
+    ))),
     "config": tuple(f"dltrain.{other}" for other in (
         "engine", "build", "commands", "cli", "callbacks", "loggers", "runs", *LEAVES,
     )),

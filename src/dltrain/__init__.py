@@ -4,13 +4,16 @@ from typing import Any
 
 __version__ = "0.1.0"
 __all__ = ["load_run", "train"]
-_ORIGINS = {"load_run": ".trained", "train": ".notebook"}
 
 
 def __getattr__(name: str) -> Any:
     """What notebooks want is imported when it is asked for: torch takes seconds."""
-    if name not in _ORIGINS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    if name == "load_run":
+        from dltrain.trained import load_run
 
-    return getattr(import_module(_ORIGINS[name], __name__), name)
+        return load_run
+    if name == "train":
+        from dltrain.notebook import train
+
+        return train
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -120,7 +120,8 @@ def attribute(module: Module, name: str, seen: frozenset[Import] = frozenset()) 
     names, seen = module.names, seen | {step}
     if name in names.bound:
         return _follow(names.bound[name], module, name, seen)
-    unread = Definition(module, name) if names.dynamic else None
+    # What our own package adds lazily is for notebooks, and no target
+    unread = Definition(module, name) if names.dynamic and module.name != "dltrain" else None
     for star in reversed(names.stars):
         source = find_module(star)
         if source is None or not source.names.exports(name):
