@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from run_reader import assert_same, newest_step, summary_of, wait_for_step
 
+from dltrain.commands.signals import Signals
+
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGUSR1: 143, signal.SIGUSR2: 143}
 ARGUMENTS = (
     "train", "model=cnn", "model.widths=[4,8]", "model.dropout=0.2", "augmentation=crop_flip",
@@ -205,3 +207,18 @@ def test_signals_at_any_moment(seed, start, shell, reference, tmp_path):
     going_on = (tmp_path / "run" / "config.yaml").is_file()
     assert shell(*(("resume", "run") if going_on else ARGUMENTS)).code == 0
     assert_same(tmp_path / "run", finished_reference(reference, shell))
+
+
+def test_a_signal_within_an_import_is_answered_after_it():
+    signals = Signals()
+    reached = []
+
+    def import_something():
+        with signals.waiting():
+            signals.handle(signal.SIGTERM, None)
+            reached.append(True)
+
+    with pytest.raises(SystemExit) as caught:
+        import_something()
+    assert reached
+    assert caught.value.code == 143

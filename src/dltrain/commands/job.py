@@ -39,7 +39,8 @@ def run_job(job: Job, signals: Signals) -> Result:
         threads = job.config["trainer"]["threads"]
         if going_on and threads == "auto":  # with other threads, sums have other roundings
             threads = runs.read_if_whole(claim.path / runs.RECORD).get("threads", threads)
-        import torch  # noqa: F401  # takes a second or two, in which nothing should lie about
+        with signals.waiting():  # a second or two, in which nothing should lie about
+            import torch  # noqa: F401
 
         run_dir = claim.take()
         with storage_errors(), console.logging_to(run_dir) as open_log:

@@ -22,6 +22,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: int | None = None
         self.on_stop: Callable[[int], None] | None = None
+        self._waits = False
 
     def take(self) -> None:
         """From here on signals come here; one that came since an earlier `take` is kept."""
@@ -54,6 +55,19 @@ class Signals:
         if self.received is not None:  # raised, and swallowed by a bare except of somebody's
             on_stop(self.received)
 
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """A signal is answered at the end of this: for imports of C++, which an exception from a
+        handler would end with `terminate called` and no exit code of ours.
+        """
+        self._waits = True
+        try:
+            yield
+        finally:
+            self._waits = False
+        if self.came_early:
+            sys.exit(self.exit_code)
+
     @property
     def came_early(self) -> bool:
         """One came while there was nothing to save."""
@@ -78,9 +92,10 @@ class Signals:
             os._exit(130)
         if again:
             return
-        if self.on_stop is None:
+        if self.on_stop is not None:
+            self.on_stop(number)
+        elif not self._waits:
             sys.exit(self.exit_code)  # directories made for the run are removed on the way out
-        self.on_stop(number)
 
 
 SIGNALS = Signals()

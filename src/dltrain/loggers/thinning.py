@@ -66,7 +66,10 @@ class Thinning:
     def state_dict(self) -> dict[str, Any]:
         """Values as hexadecimal text: exact, and JSON has no NaN."""
         tags = {
-            tag: {slot: [step, value.hex(), time] for slot, (step, value, time) in points.items()}
+            tag: {
+                slot: [step, float(value).hex(), time]
+                for slot, (step, value, time) in points.items()
+            }
             for tag, points in self.open.items()
         }
         return {"begin": self.begin, "open": tags}
