@@ -38,6 +38,9 @@ def make(name, size=32, channels=3, **kwargs):
     return TorchvisionModel(name=name, input_shape=shape, num_classes=5, kwargs=kwargs)
 
 
+LARGE = ("maxvit_t", "vgg11_bn", "vit_b_32")  # seconds each
+
+
 def reference(name, size):
     """torchvision's own, as its documentation says to build it."""
     kwargs = {}
@@ -48,7 +51,13 @@ def reference(name, size):
     return torchvision.models.get_model(name, num_classes=5, **kwargs)
 
 
-@pytest.mark.parametrize(("name", "size"), ARCHITECTURES.items())
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        pytest.param(*each, marks=pytest.mark.slow if each[0] in LARGE else ())
+        for each in ARCHITECTURES.items()
+    ],
+)
 def test_cut_model_computes_what_torchvisions_computes(name, size):
     torch.manual_seed(1)
     ours, theirs = make(name, size), reference(name, size).eval()
