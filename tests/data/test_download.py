@@ -72,6 +72,7 @@ def test_a_good_file_arrives(tmp_path, server, kind, algorithm):
     assert path == tmp_path / "new" / "folder" / "file"
     assert path.read_bytes() == CONTENT
     assert [p.name for p in path.parent.iterdir()] == ["file"]
+    assert calls[0] == ("file", 0, len(CONTENT))  # before a slow mirror has answered
     assert calls[-1] == ("file", len(CONTENT), len(CONTENT))
     assert [done for _, done, _ in calls] == sorted(done for _, done, _ in calls)
 

@@ -95,6 +95,8 @@ def _fetch(url: str, remote: Remote, part: Path, progress: Progress | None) -> N
     algorithm, _, expected = remote.checksum.partition(":")
     digest = hashlib.new(algorithm, usedforsecurity=False)
     size = 0
+    if progress is not None:
+        progress(remote.name, 0, remote.size)  # a slow mirror may take its time to answer
     with naming(part, f"{remote.name} has {remote.size:,} bytes"), part.open("xb") as file:
         for piece in _pieces(url):
             size += len(piece)
