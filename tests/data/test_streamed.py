@@ -204,6 +204,32 @@ def test_a_killed_worker_is_an_error_that_names_it(moment, make):
     assert len(list(loader.epoch(0))) == len(loader)  # whoever goes on gets new ones
 
 
+class Counted:
+    """A part that changes nothing, and notes how many threads would compute it."""
+
+    def __init__(self):
+        self.threads = set()
+
+    def draw(self, random, image_shape):
+        return random.happens(0, 0.5)
+
+    def __call__(self, samples, draws):
+        self.threads.add(torch.get_num_threads())
+        return samples
+
+
+def test_one_thread_augments_and_the_step_has_its_own_again(make):
+    """Several would wait for cores that the workers are using."""
+    part, before = Counted(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        next(make(augmentations=(part,)).epoch(0))
+        after = torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+    assert (part.threads, after) == ({1}, 2)
+
+
 class Hostile(ArraySource):
     """A sample that kills whoever reads it, and one that cannot be read."""
 
