@@ -168,5 +168,16 @@ def finished_sweep(tmp_path_factory):
     return next(folder.glob("outputs/*/*_sweep"))
 
 
+@pytest.fixture(scope="session")
+def three_jobs(tmp_path_factory):
+    """The directory of a finished sweep of three jobs of two epochs, and its command."""
+    folder = tmp_path_factory.mktemp("three")
+    short = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[8]")
+    argv = ["train", "-m", "hydra.sweep.dir=here", "optimizer.lr=0.01,0.001,1", *short]
+    outcome = call(argv, folder)
+    assert outcome.code == 0, outcome.err
+    return folder / "here", argv
+
+
 def find_runs(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob("run.json"))

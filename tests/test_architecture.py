@@ -71,6 +71,9 @@ FORBIDDEN = {
     "exported": (*HYDRA, "dltrain.commands", "dltrain.cli"),
     "sameness": (*HYDRA, "dltrain.commands", *(f"dltrain.{leaf}" for leaf in LEAVES)),
     "notebook": ("dltrain.cli", "dltrain.engine", *(f"dltrain.{leaf}" for leaf in LEAVES)),
+    "sweeps": (*HYDRA, "torch", *(f"dltrain.{other}" for other in (
+        "engine", "build", "commands", "cli", "callbacks", "loggers", *LEAVES,
+    ))),
     "errors": ("dltrain",),
     "plain": ("dltrain", "torch", *HYDRA),
     "durable": ("torch", *HYDRA),
@@ -95,6 +98,7 @@ LAZY = (
     "plain",
     "commands",
     "compare",
+    "sweeps",
     "build",
     "build_data",
     "build_loaders",

@@ -25,6 +25,7 @@ from dltrain.errors import UserError
 CONFIG, SUMMARY, RECORD, LOG = "config.yaml", "summary.json", "run.json", "train.log"
 METRICS, WEIGHTS, CHECKPOINTS, HYDRA = "metrics.jsonl", "model.safetensors", "checkpoints", ".hydra"
 EVALUATION, EXPORT = "evaluation", "export"
+SWEEP, JOBS = "sweep.json", "jobs.jsonl"  # of a sweep's directory; see `dltrain.sweeps.ledger`
 OUTPUTS = "outputs"
 log = logging.getLogger("dltrain")
 MAX_RECORD_BYTES = 4 << 20  # a kilobyte for each time that the run went on
@@ -47,7 +48,7 @@ def find_run(text: str) -> Path:
     if not text.strip() or len(os.fsencode(text)) > 3000 or not os.path.isdir(path):
         shown = text if len(text) <= 200 else f"{text[:197]}..."
         raise UserError(f"there is no directory `{shown}`")
-    if (path / "multirun.yaml").is_file():
+    if (path / "multirun.yaml").is_file() or (path / SWEEP).is_file():
         raise UserError(f"{text} is a sweep: name one of the runs in it, such as {text}/0_...")
     if not (path / CONFIG).is_file():
         raise UserError(f"{text} is not a run: it has no {CONFIG}")

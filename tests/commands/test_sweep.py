@@ -106,10 +106,19 @@ def test_a_sweep_does_not_write_over_another(dltrain, tmp_path):
     files += list(tmp_path.glob("here/*/.hydra/*"))
     before = {path: path.read_bytes() for path in files}
     outcome = dltrain(*argv, "seed=1,3")
-    assert outcome.code == 1
-    assert "here/0_seed=1 holds a run already" in outcome.err
-    assert jobs(tmp_path)[1] == ["0_seed=1", "1_seed=2", "1_seed=3"]
+    assert outcome.code == 2
+    assert "here holds another sweep: its job 1 has" in outcome.err
+    assert jobs(tmp_path)[1] == ["0_seed=1", "1_seed=2"]
     assert all(path.read_bytes() == content for path, content in before.items())
+
+
+def test_a_sweep_does_not_begin_among_runs_that_are_none_of_its(dltrain, tmp_path):
+    (tmp_path / "here" / "0_seed=1").mkdir(parents=True)
+    (tmp_path / "here" / "0_seed=1" / "summary.json").write_text("{}")
+    outcome = dltrain("train", "-m", "hydra.sweep.dir=here", "seed=1,2", *SHORT)
+    assert outcome.code == 2
+    assert "here/0_seed=1 holds a run already" in outcome.err
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["summary.json"]
 
 
 def test_a_glob_and_a_sweep_from_a_config(dltrain, tmp_path):

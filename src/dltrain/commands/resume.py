@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from dltrain import runs
 from dltrain.commands.checked import checked
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
+from dltrain.commands.sweep import resume_sweep
 from dltrain.commands.train import take_allowed_targets
 from dltrain.errors import UserError
 from dltrain.stored import apply_overrides, stored_choices, stored_config
+from dltrain.sweeps.ledger import is_sweep
 
 HELP = """\
-usage: dltrain resume RUN [key=value ...] [--allow-target PACKAGE]
+usage: dltrain resume RUN|SWEEP [key=value ...] [--allow-target PACKAGE]
 
 Continues the run in the directory RUN (or `latest`) from its newest good checkpoint: the same
 directory, the same curve, and bit for bit the same weights as if it had never stopped.
@@ -22,6 +25,12 @@ directory, the same curve, and bit for bit the same weights as if it had never s
   dltrain resume latest                              # after Ctrl-C, a crash, a power cut
   dltrain resume latest trainer.max_epochs=40        # a finished run, longer
   dltrain resume latest optimizer=sgd optimizer.lr=0.1
+
+  dltrain resume outputs/digits_mlp/2026-01-01_12-00-00_sweep     # what is left of a sweep
+
+Of a sweep, jobs that are done stay as they are; those that were cut off go on from their own
+checkpoints, those that failed or never began are run, all with the configs that were recorded when
+the sweep began.
 
 What is typed replaces what the run's config.yaml says; a group choice replaces that group alone.
 """
@@ -40,6 +49,8 @@ def main(argv: list[str]) -> int:
     text, *overrides = rest
     if "=" in text and not os.path.isdir(text):
         raise UserError(f"resume needs a run before `{text}`: `dltrain resume RUN {text}`")
+    if is_sweep(Path(text)):
+        return resume_sweep(Path(text), overrides, allowed)
     run_dir = runs.find_run(text)
     choices = stored_choices(run_dir)
     cfg = stored_config(run_dir)

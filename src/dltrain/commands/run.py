@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import shlex
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from dltrain.commands.budget import refuse_a_spent_budget
 from dltrain.commands.final_test import test
 from dltrain.commands.signals import Signals
 from dltrain.durable import sync_folder
+from dltrain.engine.plan import PRUNED
 from dltrain.errors import CheckpointError
 from dltrain.findings import as_pixels, is_pictures
 
@@ -36,6 +38,9 @@ class Job:
     named_by_us: bool  # then a name that is taken gets a suffix
     allowed: list[str] = field(default_factory=list)
     resume: bool = False  # `dltrain resume`: any change of the config was typed on purpose
+    # Of a sweep: sees every row, and may give a reason to prune; a step at which to stop for now
+    observe: Callable[[dict[str, Any]], str | None] | None = None
+    stop_at: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,7 @@ class Result:
     exit_code: int
     best: float | None
     run_dir: Path
+    stopped: str = ""  # why it was told to stop before its budget was spent
 
 
 class Run:
@@ -93,7 +99,7 @@ class Run:
         if job.config["trainer"]["on_nonfinite"] == "stop":
             self.trainer.on_evaluate.append(refuse_nan)
         self.recorder.observers.append(self.after_row)
-        self.tested = "the last weights"
+        self.tested, self.stopped = "the last weights", ""
         self.goes_on = False
 
     # ------------------------------------------------------------------ start
@@ -127,6 +133,7 @@ class Run:
         sync_folder(self.dir)
         if self.goes_on:  # not before all of its state has been taken
             self.write_record()
+        self.take_part_in_sweep()
 
     def sync_logs(self) -> None:
         """Makes durable what a checkpoint is about to name."""
@@ -167,6 +174,29 @@ class Run:
             self.recorder.flush()
             self.save_summary("running")
 
+    def take_part_in_sweep(self) -> None:
+        if self.job.observe is not None:
+            self.recorder.observers.append(self.tell_observer)
+        if self.job.stop_at is not None:
+            self.trainer.after_update.append(self.stop_in_time)
+            self.stop_in_time(self.trainer)  # it may have been there when it was killed
+
+    def tell_observer(self, trainer: Any, row: dict[str, Any]) -> None:
+        """What a sweep is told of every row; a reason that it gives prunes the run."""
+        assert self.job.observe is not None
+        metrics = {f"{k}/{row['split']}": v for k, v in row.items() if k not in ROW_HEAD}
+        head = {"step": trainer.step, "num_steps": trainer.num_steps, "epoch": row["epoch"]}
+        reason = self.job.observe({**head, "split": row["split"], **metrics})
+        if reason and row["split"] != "test" and not self.stopped:
+            self.stopped = reason
+            trainer.stop(PRUNED)
+
+    def stop_in_time(self, trainer: Any) -> None:
+        """At the step at which a sweep compares its runs; they may go on later."""
+        if self.job.stop_at is not None and trainer.step >= self.job.stop_at:
+            self.stopped = f"stopped at step {self.job.stop_at:,} to be compared"
+            trainer.stop(PRUNED)
+
     def show_first_batch(self) -> None:
         """The batch as the network sees it; only once, and only where it is made of pictures."""
         if self.goes_on or not self.loggers:
@@ -181,6 +211,9 @@ class Run:
 
     def conclude(self, signals: Signals) -> Result:
         """After training: tests the final weights once, and leaves the run's results behind."""
+        is_pruned = self.trainer.should_stop == PRUNED and not signals.received
+        if is_pruned and self.trainer.step < self.trainer.last_step:
+            return self.pruned()
         if not signals.received:
             test(self, signals)
         self.trainer.close()
@@ -193,6 +226,14 @@ class Run:
         rows = {name: self.recorder.last.get(name, {}) for name in ("train", "val", "test")}
         console.say_results(self.dir, self.summary.data, rows, self.tested)
         return self.result(0)
+
+    def pruned(self) -> Result:
+        """It has its checkpoint, and can go on: the test is that of a whole run."""
+        self.trainer.close()
+        self.save_summary("stopped")
+        self.close("stopped")
+        log.info("stopped    at step %s: %s", f"{self.trainer.step:,}", self.stopped)
+        return replace(self.result(0), stopped=self.stopped)
 
     def interrupted(self, signals: Signals) -> Result:
         self.save_summary("interrupted")

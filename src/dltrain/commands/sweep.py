@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import sys
-import traceback
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from dltrain.claim import Claim
-from dltrain.commands.checked import checked
-from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
-from dltrain.commands.job import run_job
-from dltrain.commands.run import Job
-from dltrain.commands.signals import SIGNALS, Signals
+from dltrain.commands.hydra_app import resolve_dir, through_hydra
+from dltrain.commands.signals import SIGNALS
+from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.config import compose as composing
-from dltrain.errors import DltrainError, UserError
+from dltrain.errors import UserError
+from dltrain.sweeps.ledger import FAILED, Ledger, is_sweep, read_ledger, refuse_foreign_runs
 
-MAX_CHECKED = 64  # jobs of a sweep, at 0.1 s each
+# Sweepers that decide while they go on; of all others the jobs are recorded
+DECIDING = ("halving", "optuna")
 
 
 def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dict[str, Any]) -> int:
@@ -33,35 +31,113 @@ def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dic
     """
     parsed = composing.parse_overrides(overrides) if well_formed(overrides, config) else []
     composing.refuse_duplicates(overrides)
-    swept = [o.key_or_group for o in parsed if o.is_sweep_override()]
-    fixed = [text for text, o in zip(overrides, parsed, strict=True) if not o.is_sweep_override()]
+    pairs = list(zip(overrides, parsed, strict=True))
+    fixed = [text for text, override in pairs if not override.is_sweep_override()]
     # Before the jobs are composed: the values of a job must not reach ${hydra:...} in it
     cfg = composing.compose(fixed, **config)
     directory = resolve_dir(cfg, "hydra.sweep.dir")
     refuse_empty(overrides, parsed, config, basic="BasicSweeper" in cfg.hydra.sweeper._target_)
-    for job in sample_jobs(overrides, parsed):
-        checked(composing.job_config(composing.compose(job, **config)), allowed=allowed)
-    with Claim(directory):  # it can be made, and written to
-        pass
-    failed: list[str] = []
-    signals = SIGNALS
+    asked = asked_of(sys.argv, overrides, allowed, cfg)
+    with Claim(directory, what="the sweep's directory") as claim:
+        goes_on = is_sweep(directory)
+        if not goes_on:
+            refuse_foreign_runs(directory)
+        ledger = read_ledger(directory) if goes_on else Ledger(directory)
+        task = SweepTask(
+            folder=directory,
+            claim=claim,
+            ledger=ledger,
+            allowed=allowed,
+            signals=SIGNALS,
+            fixed={override.get_key_element().lstrip("+~") for _, override in pairs
+                   if not override.is_sweep_override()},
+            config=config,
+            settings=asked["settings"],
+            asked=asked,
+            argv=list(sys.argv),
+            subdir_typed=any(text.startswith("hydra.sweep.subdir=") for text in overrides),
+        )  # fmt: skip
+        rest = [arg for arg in argv if not arg.startswith("hydra.sweep.dir=")]
+        with nothing_left_behind(directory):
+            return run_sweep(task, rest)
 
-    typed = sys.argv
 
-    def task(cfg: DictConfig) -> float | None:
-        sys.argv = typed  # for run.json; Hydra has read what it was given instead
-        return sweep_job(cfg, allowed, failed, signals)
+@contextmanager
+def nothing_left_behind(directory: Path) -> Iterator[None]:
+    """Hydra's own sweeper makes the directory before a job is looked at: a mistake undoes that."""
+    new = [path for path in (directory, *directory.parents) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        if new and not is_sweep(directory):
+            (directory / "multirun.yaml").unlink(missing_ok=True)
+            with suppress(OSError):  # there is something in it
+                for path in new:
+                    path.rmdir()
+        raise
 
-    label = "${run_label:${hydra.overrides.task},[" + ",".join(swept) + "]}"
-    quoted = str(directory).replace("\\", "\\\\").replace("'", "\\'")
+
+def resume_sweep(directory: Path, overrides: list[str], allowed: list[str]) -> int:
+    """Runs what is left of a sweep, with the configs that were recorded when it began.
+
+    What may be typed is how its jobs are run: `sweep.*`, `hydra/launcher` and `hydra.launcher.*`.
+    """
+    for text in overrides:
+        if not text.startswith(("sweep.", "hydra/launcher=", "hydra.launcher.")):
+            raise UserError(
+                f"`{text}`: the jobs of a sweep are what they were when it began; how they are run "
+                "can be changed: sweep.jobs, sweep.on_error, hydra/launcher"
+            )
+    with Claim(directory, what="the sweep's directory") as claim:
+        ledger = read_ledger(directory)
+        stored = stored_arguments(ledger.asked, overrides)
+        cfg = composing.compose([*stored, *overrides])
+        typed: Any = OmegaConf.to_container(cfg.sweep) if "sweep" in cfg else {}
+        task = SweepTask(
+            folder=directory,
+            claim=claim,
+            ledger=ledger,
+            allowed=allowed,
+            signals=SIGNALS,
+            fixed=set(),
+            config={},
+            settings=typed,
+            asked=ledger.asked,
+            argv=list(sys.argv),
+            goes_on=True,
+        )
+        return run_sweep(task, ["-m", *stored, *overrides])
+
+
+def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
+    """Of what `sweep.json` holds the settings of the sweep and its launcher, as plain data.
+
+    It may come from anywhere: nothing in it is interpolated, and no `_target_` is taken.
+    """
+    found = []
+    keys = {text.partition("=")[0] for text in typed}
+    launcher, sweeper = asked.get("launcher"), asked.get("sweeper")
+    if "hydra/launcher" not in keys and isinstance(launcher, str) and launcher.isidentifier():
+        found.append(f"hydra/launcher={launcher}")
+    found.append(f"hydra/sweeper={sweeper if sweeper in DECIDING else 'recorded'}")
+    lists = [asked.get(name) for name in ("hydra", "overrides")]
+    texts = [text for each in lists if isinstance(each, list) for text in each]
+    for text in dict.fromkeys(text for text in texts if isinstance(text, str)):
+        key = text.partition("=")[0]
+        known = key.startswith(("hydra.launcher.", "hydra.sweeper.", "sweep.")) or key == "sweep"
+        if known and key not in keys and "${" not in text and "_target_" not in text:
+            found.append(text)
+    return found
+
+
+def run_sweep(task: SweepTask, argv: list[str]) -> int:
+    """Through Hydra, whose sweeper and launcher are given the task."""
+    quoted = str(task.folder).replace("\\", "\\\\").replace("'", "\\'")
     # .hydra/ is written by us, once the directory is known to hold no other run
-    settings = [f"hydra.sweep.dir='{quoted}'", "hydra.output_subdir=null"]
-    if not any(text.startswith("hydra.sweep.subdir=") for text in overrides):
-        settings.append("hydra.sweep.subdir='${hydra.job.num}" + label + "'")
-    rest = [arg for arg in argv if not arg.startswith("hydra.sweep.dir=")]
-    code = through_hydra([*rest, *settings], task)
-    print(f"\n{directory}: {len(failed)} failed" if failed else f"\nsweep: {directory}")
-    return signals.exit_code or (1 if failed else code)
+    code = through_hydra([*argv, f"hydra.sweep.dir='{quoted}'", "hydra.output_subdir=null"], task)
+    failed = sum(state.state == FAILED for state in task.ledger.states()) + len(task.foreign)
+    print(f"\n{task.folder}: {failed} failed" if failed else f"\nsweep: {task.folder}")
+    return task.exit_code or (1 if failed else code)
 
 
 def well_formed(overrides: list[str], config: dict[str, Any]) -> bool:
@@ -93,75 +169,3 @@ def refuse_empty(
             continue
         if not found:
             raise UserError(f"`{text}` gives no value to try")
-
-
-def sample_jobs(overrides: list[str], parsed: list[Any]) -> Iterator[list[str]]:
-    """The first job of a sweep, then one for each other value that it tries, 64 at most.
-
-    Not every job: a sweep can have thousands. A glob, which needs the groups, is left out.
-    """
-    values: list[list[str | None]] = []
-    for text, override in zip(overrides, parsed, strict=True):
-        if not override.is_sweep_override():
-            values.append([text])
-        elif override.value_type.name in ("GLOB_CHOICE_SWEEP", "INTERVAL_SWEEP"):
-            values.append([None])
-        else:
-            key = override.get_key_element()
-            values.append([f"{key}={value}" for value in override.sweep_string_iterator()])
-    first = [choices[0] for choices in values if choices]
-    jobs = [first]
-    for index, choices in enumerate(values):
-        jobs += [[*first[:index], value, *first[index + 1 :]] for value in choices[1:]]
-    for job in jobs[:MAX_CHECKED]:
-        yield [text for text in job if text is not None]
-
-
-def sweep_job(
-    cfg: DictConfig, allowed: list[str], failed: list[str], signals: Signals
-) -> float | None:
-    """One job, called by Hydra's launcher; its failure does not end the others."""
-    full = HydraConfig.get()
-    run_dir = below_here(Path(full.runtime.output_dir))
-    try:
-        if signals.exit_code:
-            return None
-        signals.on_stop = None  # that of the job before
-        result = run_job(job_of_sweep(cfg, run_dir, allowed), signals)
-    except Exception as error:
-        failed.append(run_dir.name)
-        report_failure(run_dir.name, error)
-        return None
-    finally:
-        with suppress(OSError):
-            run_dir.rmdir()  # Hydra makes it; it stays where there is something in it
-    if result.exit_code not in (0, 130, 143):
-        failed.append(run_dir.name)
-    return result.best
-
-
-def below_here(path: Path) -> Path:
-    """Relative, as it was typed, where that is shorter to read: Hydra makes it absolute."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def job_of_sweep(cfg: DictConfig, run_dir: Path, allowed: list[str]) -> Job:
-    full = OmegaConf.merge({"hydra": HydraConfig.get()}, cfg)
-    assert isinstance(full, DictConfig)
-    return Job(
-        run_dir=run_dir,
-        config=checked(cfg, allowed=allowed),
-        choices=choices_of(full),
-        hydra_files=hydra_files(full),
-        named_by_us=False,
-        allowed=allowed,
-    )
-
-
-def report_failure(name: str, error: Exception) -> None:
-    """Of one job: what is expected in a few lines, a fault with its traceback; and on we go."""
-    from dltrain.cli import print_error
-
-    if not isinstance(error, DltrainError):
-        traceback.print_exception(error)
-    print_error(f"{name}: {error}")

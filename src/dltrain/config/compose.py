@@ -61,9 +61,17 @@ def config_dir() -> Path:
 
 
 def register() -> None:
-    """Makes the schema and our resolver known to Hydra; safe to call twice."""
-    ConfigStore.instance().store(name="schema", node=TrainConfig, provider="dltrain")
-    ConfigStore.instance().store(name="prepare_schema", node=PackConfig, provider="dltrain")
+    """Makes the schema and our resolver known to Hydra; safe to call twice.
+
+    Our launcher takes the name of Hydra's own, which keeps no record of its jobs.
+    """
+    import hydra._internal.core_plugins.basic_launcher  # noqa: F401  # it takes the name, too
+
+    target = {"_target_": "hydra_plugins.dltrain.launchers.BasicLauncher"}
+    store = ConfigStore.instance()
+    store.store(name="schema", node=TrainConfig, provider="dltrain")
+    store.store(name="prepare_schema", node=PackConfig, provider="dltrain")
+    store.store(group="hydra/launcher", name="basic", node=target, provider="dltrain")
     OmegaConf.register_new_resolver("run_label", run_label, replace=True)
 
 
@@ -115,8 +123,8 @@ def compose_within(hydra: Hydra, config_name: str, overrides: Sequence[str]) -> 
 
 
 def job_config(cfg: DictConfig) -> DictConfig:
-    """`cfg` without Hydra's own node."""
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    """`cfg` without Hydra's own node, and without that of the sweep that it may be a job of."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "sweep")])
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 # Reasons to stop. Those in PASSING end with the process; others, such as early stopping, do not.
-SIGNAL, MAX_TIME = "signal", "max_time"
-PASSING = (SIGNAL, MAX_TIME)
+SIGNAL, MAX_TIME, PRUNED = "signal", "max_time", "pruned"
+PASSING = (SIGNAL, MAX_TIME, PRUNED)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,243 @@
+"""What every launcher of a sweep shares: its jobs are composed, checked and recorded, then run."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from dltrain.claim import Claim
+from dltrain.commands import provenance
+from dltrain.commands.checked import checked
+from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir
+from dltrain.commands.signals import Signals
+from dltrain.commands.sweep_job import Outcome, run_recorded, trusted
+from dltrain.config import compose as composing
+from dltrain.config.composer import Composer
+from dltrain.config.labels import run_label
+from dltrain.errors import UserError
+from dltrain.sweeps import ledger as states
+from dltrain.sweeps.ledger import JobRecord, Ledger
+
+Execute = Callable[["SweepTask", list[JobRecord]], None]
+
+
+@dataclass
+class SweepTask:
+    """A sweep under way: what Hydra hands to the sweeper and the launcher as `task_function`.
+
+    fixed: keys that the command line gives one value; config: which config is composed, as
+    `compose` takes it; settings: the `sweep` node; asked: what `sweep.json` holds or is to hold.
+    """
+
+    folder: Path
+    claim: Claim
+    ledger: Ledger
+    allowed: list[str]
+    signals: Signals
+    fixed: set[str]
+    config: dict[str, Any]
+    settings: dict[str, Any]
+    asked: dict[str, Any]
+    argv: list[str]  # as typed, for run.json: Hydra has been given another
+    dry_run: bool = False
+    goes_on: bool = False  # with the jobs that were recorded, whatever would be composed today
+    retried: dict[int, int] = field(default_factory=dict)
+    foreign: list[str] = field(default_factory=list)  # failed jobs of launchers that are not ours
+    subdir_typed: bool = False
+    names: dict[str, int] = field(default_factory=dict)  # of directories, and whose they are
+
+    def __call__(self, cfg: DictConfig) -> float | None:
+        """For launchers that are not ours: a job composed by Hydra, unrecorded."""
+        from dltrain.commands.sweep_foreign import run_foreign
+
+        return run_foreign(self, cfg)
+
+    # ------------------------------------------------------------------ before the first job
+
+    def compose(self, numbers: Sequence[int], overrides: Sequence[Sequence[str]]) -> None:
+        """Composes, checks and records those that are new. Raises UserError: then none is."""
+        wanted = {number: list(texts) for number, texts in zip(numbers, overrides, strict=True)}
+        for number in wanted.keys() & self.ledger.jobs.keys():
+            self.refuse_another(self.ledger.jobs[number], wanted[number])
+        todo = sorted(wanted.keys() - self.ledger.jobs.keys())
+        if not todo:
+            return
+        with Composer(**self.config) as composer:
+            new = [self.job_of(composer, number, wanted[number]) for number in todo]
+        if self.dry_run:
+            self.ledger.jobs |= {job.number: job for job in new}
+        else:
+            self.record(new)
+
+    def record(self, jobs: Sequence[JobRecord]) -> None:
+        self.hold()
+        if self.ledger.asked:
+            self.ledger.add(jobs)
+        else:
+            self.ledger.begin(self.asked, jobs)
+
+    def hold(self) -> None:
+        """The sweep's directory, made if need be, for this process alone."""
+        if self.claim.is_new:
+            self.claim.take()
+
+    def job_of(self, composer: Composer, number: int, overrides: list[str]) -> JobRecord:
+        cfg = composer([*self.asked["hydra"], *overrides], number)
+        swept = self.swept(overrides)
+        directory = f"{number}{run_label(overrides, list(swept))}"
+        if self.subdir_typed:
+            directory = str(resolve_dir(cfg, "hydra.sweep.subdir"))
+        if self.names.setdefault(directory, number) != number or "/" in directory:
+            raise UserError(
+                f"hydra.sweep.subdir: `{directory}` is to be the folder of job {number}; it must "
+                "be one name, and another for each job, such as ${hydra.job.num}"
+            )
+        with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
+            cfg.hydra.runtime.output_dir = str((self.folder / directory).absolute())
+        return JobRecord(
+            number=number,
+            overrides=overrides,
+            swept=swept,
+            directory=directory,
+            config=checked(composing.job_config(cfg), allowed=self.allowed),
+            choices=choices_of(cfg),
+            hydra_files=hydra_files(cfg),
+        )
+
+    def swept(self, overrides: list[str]) -> dict[str, str]:
+        """What varies from job to job, as text."""
+        pairs = [text.lstrip("+").partition("=")[::2] for text in overrides]
+        return {key: value for key, value in pairs if key not in self.fixed}
+
+    def refuse_another(self, known: JobRecord, overrides: list[str]) -> None:
+        if not self.goes_on and known.overrides != overrides:
+            raise UserError(
+                f"{self.folder} holds another sweep: its job {known.number} has "
+                f"`{' '.join(known.overrides)}`, and not `{' '.join(overrides)}`\n"
+                f"`dltrain resume {self.folder}` goes on with it; or choose another hydra.sweep.dir"
+            )
+
+    # ------------------------------------------------------------------ around each job
+
+    def begin(self, job: JobRecord) -> None:
+        self.ledger.note(job.number, states.RUNNING)
+
+    def end(self, job: JobRecord, outcome: Outcome, *, pruned: bool = False) -> None:
+        """Records how a job ended; a failure is told at once."""
+        if outcome.exit_code in (130, 143):
+            self.ledger.note(job.number, states.PENDING)
+        elif outcome.exit_code:
+            self.ledger.note(
+                job.number, states.FAILED, reason=outcome.reason[:4000], exit_code=outcome.exit_code
+            )
+            self.tell_failure(job, outcome)
+        elif outcome.stopped:
+            state = states.PRUNED if pruned else states.PENDING
+            self.ledger.note(job.number, state, reason=outcome.reason[:4000])
+        else:
+            self.ledger.note(job.number, states.DONE, result=outcome.result)
+
+    def tell_failure(self, job: JobRecord, outcome: Outcome) -> None:
+        from dltrain.cli import print_error
+
+        print_error(f"{job.directory}: {outcome.reason}")
+
+    def may_go_on(self, job: JobRecord, outcome: Outcome) -> str:
+        """What `sweep.on_error` makes of a job that has ended: `next`, `again` or `stop`."""
+        if self.signals.received is not None:
+            return "stop"
+        if outcome.exit_code in (0, 130, 143):
+            return "next"
+        policy, _, times = str(self.settings.get("on_error", "continue")).partition(":")
+        tried = self.retried.get(job.number, 0)
+        if policy == "retry" and tried < int(times):
+            self.retried[job.number] = tried + 1
+            return "again"
+        return "stop" if policy == "stop" else "next"
+
+    # ------------------------------------------------------------------ the end
+
+    @property
+    def exit_code(self) -> int:
+        if self.signals.exit_code:
+            return self.signals.exit_code
+        return int(any(state.state == states.FAILED for state in self.ledger.states()))
+
+
+def asked_of(
+    argv: Sequence[str], typed: Sequence[str], allowed: Sequence[str], cfg: DictConfig
+) -> dict[str, Any]:
+    """What `sweep.json` says of the command; `settings` is the `sweep` node."""
+    choices = cfg.hydra.runtime.choices
+    node = OmegaConf.select(cfg, "sweep")
+    # The sweep's own directory is known by where its ledger lies
+    hydra = [
+        text
+        for text in typed
+        if text.startswith(("hydra.", "hydra/")) and not text.startswith("hydra.sweep.dir=")
+    ]
+    return {
+        "command": shlex.join(["dltrain", *argv[1:]]),
+        "overrides": list(typed),
+        "hydra": hydra,
+        "allowed": list(allowed),
+        "launcher": str(choices.get("hydra/launcher")),
+        "sweeper": str(choices.get("hydra/sweeper")),
+        "settings": OmegaConf.to_container(node, resolve=True) if node is not None else {},
+        "started": round(time.time(), 3),
+        "versions": provenance.versions(),
+    }
+
+
+def launch(
+    launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int, execute: Execute
+) -> list[JobReturn]:
+    """Records the jobs, has those that are left run, and gives each its best value (or None).
+
+    launcher: has the `task_function` of its `setup`. execute(task, left): runs jobs, calls
+    `task.begin` and `task.end` around each, and returns when all have ended or a signal came.
+    """
+    task = launcher.task_function
+    if not isinstance(task, SweepTask):
+        raise UserError("this launcher belongs to `dltrain train -m`; no other program can use it")
+    numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
+    task.compose(numbers, job_overrides)
+    if not task.dry_run:
+        task.hold()
+        left = [job for job in task.ledger.left() if job.number in numbers]
+        if task.goes_on:  # they come from a file
+            left = [trusted(task.folder, job, task.allowed) for job in left]
+        if left and task.signals.received is None:
+            execute(task, left)
+    return [job_return(task, number) for number in numbers]
+
+
+def job_return(task: SweepTask, number: int) -> JobReturn:
+    state = task.ledger.state(number) if not task.dry_run else None
+    answer = JobReturn()
+    answer.overrides = task.ledger.jobs[number].overrides
+    answer.status = JobStatus.COMPLETED  # a failure is one of a job, and not of the sweep
+    answer.return_value = state.result if state and state.state == states.DONE else None
+    return answer
+
+
+def one_after_another(task: SweepTask, left: list[JobRecord]) -> None:
+    """In this process."""
+    sys.argv = task.argv
+    for job in left:
+        decision = "again"
+        while decision == "again":
+            task.begin(job)
+            outcome = run_recorded(task.folder, job, task.allowed, task.signals)
+            task.end(job, outcome)
+            decision = task.may_go_on(job, outcome)
+        if decision == "stop":
+            break

@@ -1,0 +1,264 @@
+"""What a sweep consists of: every job with its frozen config, and what became of it.
+
+A sweep's directory holds `sweep.json` (what was asked for) and `jobs.jsonl`, which is only ever
+appended to, by the one process that holds the directory: first a line a job, later a line an event.
+Where a job's own directory holds a run, its state is read there: nothing here can go stale.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from dltrain import plain, runs
+from dltrain.claim import is_held
+from dltrain.durable import irregular, naming, sync_folder
+from dltrain.errors import UserError
+
+PENDING, RUNNING, DONE, FAILED, PRUNED = "pending", "running", "done", "failed", "pruned"
+STATES = (PENDING, RUNNING, DONE, FAILED, PRUNED)
+FORMAT = 1
+MAX_LINE_BYTES = 4 << 20
+MAX_BYTES = 1 << 30
+# Of a line of ours; one that cannot be read is torn: its writer was killed
+_BEGINNINGS = (b'{"job": {"number": ', b'{"number": ')
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A job as it was composed, before the first one started: edits of yaml files change nothing.
+
+    overrides: all of the job, as Hydra gave them; swept: of these what varies, key -> value as
+    text; directory: its name below the sweep's; config: checked and resolved, what its config.yaml
+    will hold; hydra_files: the content of `.hydra/`, by name.
+    """
+
+    number: int
+    overrides: list[str]
+    swept: dict[str, str]
+    directory: str
+    config: dict[str, Any]
+    choices: dict[str, Any]
+    hydra_files: dict[str, str]
+
+
+@dataclass(frozen=True)
+class JobState:
+    """state: one of STATES; a job that was cut off is pending, at its `step`. result: the best
+    value of `checkpoint.monitor` so far."""
+
+    job: JobRecord
+    state: str
+    result: float | None = None
+    reason: str = ""  # of a failure, as far as it is known
+    step: int = 0
+    seconds: float | None = None  # of training
+    best_step: int | None = None
+
+
+@dataclass
+class Ledger:
+    """Read it with `read_ledger`; write to it only while the sweep's directory is held."""
+
+    folder: Path
+    asked: dict[str, Any] = field(default_factory=dict)
+    jobs: dict[int, JobRecord] = field(default_factory=dict)
+    events: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def begin(self, asked: dict[str, Any], jobs: Sequence[JobRecord]) -> None:
+        """Records the first jobs, then `sweep.json`: with it the directory is a sweep's.
+
+        A process that is killed in between leaves no sweep: none of its jobs has begun.
+        """
+        (self.folder / runs.JOBS).unlink(missing_ok=True)
+        self.add(jobs)
+        self.ask(format=FORMAT, **asked)
+
+    def ask(self, **changes: Any) -> None:
+        """Changes what was asked for, such as the total number of trials."""
+        self.asked |= changes
+        runs.write_json(self.folder / runs.SWEEP, self.asked)
+
+    def add(self, jobs: Sequence[JobRecord]) -> None:
+        """Records jobs that are new; they are durable when it returns."""
+        self._append([{"job": asdict(job)} for job in jobs])
+        self.jobs |= {job.number: job for job in jobs}
+
+    def note(self, number: int, state: str, **facts: Any) -> None:
+        """Records an event of a job: it began, failed (`reason`), was pruned, and so on."""
+        assert state in STATES, state
+        event = {"number": number, "state": state, "time": round(time.time(), 3), **facts}
+        self._append([event])
+        self.events.setdefault(number, []).append(event)
+
+    def state(self, number: int) -> JobState:
+        return state_of(self.folder, self.jobs[number], self.events.get(number, []))
+
+    def states(self) -> list[JobState]:
+        return [self.state(number) for number in sorted(self.jobs)]
+
+    def left(self) -> list[JobRecord]:
+        """Jobs that are not done: never begun, cut off, or failed."""
+        over = (DONE, PRUNED, RUNNING)
+        return [state.job for state in self.states() if state.state not in over]
+
+    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+        path = self.folder / runs.JOBS
+        text = "".join(json.dumps(runs.finite(line), allow_nan=False) + "\n" for line in lines)
+        is_new = not path.exists()
+        with naming(path, len(text)), open(path, "ab+") as file:
+            if file.tell() and not _ends_a_line(file):
+                text = "\n" + text  # a process was killed while it wrote
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            sync_folder(self.folder)
+
+
+def _ends_a_line(file: Any) -> bool:
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) == b"\n")
+
+
+# ---------------------------------------------------------------------- reading
+
+
+def is_sweep(folder: Path) -> bool:
+    return (folder / runs.SWEEP).is_file()
+
+
+def read_ledger(folder: Path) -> Ledger:
+    """The ledger of a sweep that may come from anywhere. Raises UserError where it is damaged.
+
+    A last line without an end is ignored: a process was killed while it wrote.
+    """
+    path = folder / runs.SWEEP
+    try:
+        asked = plain.read_json(path)
+    except plain.PLAIN_ERRORS as error:
+        raise UserError(f"{path} cannot be read: {runs.reason(error)}") from None
+    if not isinstance(asked, dict) or asked.get("format") != FORMAT:
+        raise UserError(f"{path} is not what a sweep of this version of dltrain writes")
+    ledger = Ledger(folder, asked)
+    for place, data in _lines(folder / runs.JOBS):
+        _take(ledger, data, f"{folder / runs.JOBS}, line {place}")
+    missing = set(range(len(ledger.jobs))) - ledger.jobs.keys()
+    if missing or not ledger.jobs:
+        which = f"job {min(missing)}" if missing else "every job"
+        raise UserError(f"{folder / runs.JOBS} is damaged: the record of {which} is missing")
+    return ledger
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Any]]:
+    if not path.exists() and not path.is_symlink():
+        return
+    try:
+        with plain.open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > MAX_BYTES:
+                raise plain.PlainError(f"it has more than {MAX_BYTES:,} bytes")
+            place = 0
+            while line := file.readline(MAX_LINE_BYTES + 1):
+                place += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise plain.PlainError(f"line {place} has more than {MAX_LINE_BYTES:,} bytes")
+                if (data := _parsed(line)) is not None:
+                    yield place, data
+                elif line.strip() and not line.startswith(_BEGINNINGS):
+                    raise plain.PlainError(f"line {place} is damaged")
+    except plain.PLAIN_ERRORS as error:
+        raise UserError(f"{path} cannot be read: {runs.reason(error)}") from None
+
+
+def _parsed(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _take(ledger: Ledger, data: Any, where: str) -> None:
+    if not isinstance(data, dict):
+        raise UserError(f"{where} is not what a sweep writes")
+    if "job" in data:
+        job = _job(data["job"], where)
+        ledger.jobs[job.number] = job
+        return
+    number, state = data.get("number"), data.get("state")
+    if not runs.is_count(number) or number not in ledger.jobs or state not in STATES:
+        raise UserError(f"{where} is not an event of a job of this sweep")
+    ledger.events.setdefault(number, []).append(data)
+
+
+KINDS: dict[str, type] = {
+    "number": int, "overrides": list, "swept": dict, "directory": str, "config": dict,
+    "choices": dict, "hydra_files": dict,
+}  # fmt: skip
+
+
+def _job(data: Any, where: str) -> JobRecord:
+    names = {each.name for each in fields(JobRecord)}
+    right = isinstance(data, dict) and data.keys() == names
+    if not right or not all(isinstance(data[name], kind) for name, kind in KINDS.items()):
+        raise UserError(f"{where} is not the record of a job")
+    name = PurePosixPath(data["directory"])
+    if len(name.parts) != 1 or name.is_absolute() or name.name in ("", ".", ".."):
+        raise UserError(f"{where}: `{data['directory'][:100]}` is no folder in the sweep's own")
+    texts = [*data["overrides"], *data["swept"].values(), *data["hydra_files"].values()]
+    plain_names = all(PurePosixPath(each).name == each for each in data["hydra_files"])
+    if not runs.is_count(data["number"]) or not plain_names:
+        raise UserError(f"{where} is not the record of a job")
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{where} is not the record of a job")
+    return JobRecord(**data)
+
+
+# ---------------------------------------------------------------------- states
+
+
+def state_of(folder: Path, job: JobRecord, events: Sequence[dict[str, Any]]) -> JobState:
+    """By the job's own run where there is one; else by what was noted of it."""
+    run_dir = folder / job.directory
+    last = events[-1] if events else {}
+    reason = str(last.get("reason", "")) if last.get("state") == FAILED else ""
+    if run_dir.is_symlink() or not runs.holds_run(run_dir):
+        return JobState(job, FAILED if last.get("state") == FAILED else PENDING, reason=reason)
+    try:
+        summary = runs.read_json(run_dir / runs.SUMMARY)
+    except UserError as error:
+        return JobState(job, FAILED, reason=str(error))
+    status = summary.get("status", "running")
+    state = {"completed": DONE, "failed": FAILED}.get(status, PENDING)
+    if status == "stopped" and last.get("state") == PRUNED:
+        state = PRUNED
+    if state != DONE and is_held(run_dir):
+        state = RUNNING
+    best = summary.get("best") or {}
+    result, seconds = _number(best.get("value")), _number(summary.get("wall_time_sec"))
+    step, best_step = summary.get("step", 0), best.get("step")
+    return JobState(
+        job, state, result, reason if state == FAILED else "", step, seconds,
+        best_step if runs.is_count(best_step) else None,
+    )  # fmt: skip
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and abs(value) < 1e300 else None
+
+
+def refuse_foreign_runs(folder: Path) -> None:
+    """A directory without a ledger that holds runs is somebody else's. Raises UserError."""
+    if not folder.is_dir():
+        return
+    for entry in sorted(folder.iterdir()):
+        if not irregular(entry) and entry.is_dir() and runs.holds_run(entry):
+            raise UserError(
+                f"{entry} holds a run already, and {folder} is no sweep that could go on\n"
+                "choose another hydra.sweep.dir"
+            )

@@ -1,0 +1,26 @@
+"""Launchers of `dltrain train -m`; every start of Hydra imports this file, so it imports little."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class BasicLauncher(Launcher):
+    """Jobs one after another in this process, recorded in the sweep's ledger."""
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        from dltrain.commands.sweep_launch import launch, one_after_another
+
+        return launch(self, job_overrides, initial_job_idx, one_after_another)

@@ -1,0 +1,167 @@
+"""A sweep that was cut off: what is left of it runs, and only that, as it was composed before."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+NAMES = ["0_lr=0.01", "1_lr=0.001", "2_lr=1"]
+
+
+@pytest.fixture
+def sweep(three_jobs, tmp_path):
+    """A finished sweep of three jobs of two epochs, to be damaged."""
+    shutil.copytree(three_jobs[0], tmp_path / "here")
+    return tmp_path / "here"
+
+
+def results(sweep):
+    """Of each job what it came to: the metrics of every row, and the weights."""
+    found = {}
+    for name in NAMES:
+        rows = [
+            json.loads(line) for line in (sweep / name / "metrics.jsonl").read_text().splitlines()
+        ]
+        numbers = [[row["step"], row["split"], row["loss"], row["accuracy"]] for row in rows]
+        found[name] = numbers, (sweep / name / "model.safetensors").read_bytes()
+    return found
+
+
+def trained(outcome):
+    """The jobs that a command has trained, by the lines that name their runs."""
+    lines = [line for line in outcome.out.splitlines() if line.startswith("run ")]
+    return [line.rpartition("/")[2] for line in lines]
+
+
+def cut_off(sweep, number):
+    """As after a SIGKILL behind the checkpoint of the first epoch."""
+    run = sweep / NAMES[number]
+    summary = json.loads((run / "summary.json").read_text())
+    first, *later = sorted((run / "checkpoints").glob("step-*"))
+    for path in later:
+        shutil.rmtree(path)
+    (run / "model.safetensors").unlink()
+    step = int(first.name.partition("-")[2])
+    summary |= {"status": "running", "step": step, "checkpoint": step}
+    (run / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.mark.parametrize("how", ["resume", "again"])
+def test_what_is_left_runs_and_only_that(how, dltrain, sweep, three_jobs):
+    expected = results(sweep)
+    cut_off(sweep, 0)
+    shutil.rmtree(sweep / NAMES[2])
+    outcome = dltrain("resume", "here") if how == "resume" else dltrain(*three_jobs[1])
+    assert outcome.code == 0, outcome.err
+    assert trained(outcome) == [NAMES[0], NAMES[2]]
+    assert "going on   from step 20 " in outcome.out
+    assert results(sweep) == expected
+
+
+def test_of_a_finished_sweep_nothing_is_left(dltrain, sweep):
+    files = {path: path.read_bytes() for path in sweep.rglob("*") if path.is_file()}
+    outcome = dltrain("resume", "here")
+    assert (outcome.code, trained(outcome)) == (0, [])
+    runs = {path for path in files if path.parent != sweep}
+    assert {path: path.read_bytes() for path in runs} == {path: files[path] for path in runs}
+
+
+def test_an_edited_yaml_changes_no_job(dltrain, tmp_path):
+    mine = tmp_path / "mine" / "model" / "small.yaml"
+    mine.parent.mkdir(parents=True)
+    text = "defaults: [mlp]\nhidden_sizes: [8]\n"
+    mine.write_text(text)
+    argv = ("train", "-m", "--config-dir=mine", "model=small", "seed=1,2", "trainer.max_steps=2")
+    assert dltrain(*argv, "hydra.sweep.dir=here").code == 0
+    shutil.rmtree(tmp_path / "here" / "1_seed=2")
+    mine.write_text(text.replace("[8]", "[16]"))
+    outcome = dltrain("resume", "here")
+    assert outcome.code == 0, outcome.err
+    configs = [
+        (tmp_path / "here" / name / "config.yaml").read_text() for name in ("0_seed=1", "1_seed=2")
+    ]
+    assert configs[0].replace("seed: 1", "seed: 2") == configs[1]
+
+
+def test_a_job_that_failed_is_tried_again(dltrain, tmp_path):
+    argv = ("train", "-m", "hydra.sweep.dir=here", "optimizer=sgd", "optimizer.lr=1e38,0.1",
+            "trainer.max_steps=30")  # fmt: skip
+    assert dltrain(*argv).code == 1
+    outcome = dltrain("resume", "here")
+    assert outcome.code == 1
+    assert "0_lr=1e+38: step" in outcome.err
+    assert outcome.out.splitlines()[-1] == "here: 1 failed"
+
+
+def test_every_job_is_recorded_before_the_first_one_starts(dltrain, tmp_path):
+    argv = (
+        "train",
+        "-m",
+        "hydra.sweep.dir=here",
+        "loader.batch_size=5000,64",
+        "trainer.max_steps=2",
+    )
+    assert dltrain(*argv).code == 1
+    lines = [
+        json.loads(line) for line in (tmp_path / "here" / "jobs.jsonl").read_text().splitlines()
+    ]
+    kinds = ["job" if "job" in line else line["state"] for line in lines]
+    assert kinds == ["job", "job", "running", "failed", "running", "done"]
+    job = lines[1]["job"]
+    assert job["swept"] == {"loader.batch_size": "64"}
+    assert job["directory"] == "1_batch_size=64"
+    assert job["config"]["loader"]["batch_size"] == 64
+    assert lines[3]["reason"].startswith("loader.batch_size is 5000")
+
+
+def test_a_torn_last_line_is_what_a_kill_leaves(dltrain, sweep):
+    shutil.rmtree(sweep / NAMES[1])
+    with (sweep / "jobs.jsonl").open("a") as file:
+        file.write('{"number": 2, "sta')
+    assert dltrain("resume", "here").code == 0
+    outcome = dltrain("resume", "here")
+    assert (outcome.code, trained(outcome)) == (0, [])
+
+
+def replaced(old, new):
+    return lambda text: text.replace(old, new)
+
+
+DAMAGES = {
+    "no json": ("jobs.jsonl", lambda text: "x" + text, "line 1 is damaged"),
+    "half of a job": ("jobs.jsonl", lambda text: text[300:], "damaged|not what a sweep"),
+    "a job too few": ("jobs.jsonl", lambda text: text.split("\n", 1)[1], "job 0 is missing|not an event"),
+    "elsewhere": ("jobs.jsonl", replaced('ory": "0_', 'ory": "../0_'), "no folder"),
+    "interpolation": ("jobs.jsonl", replaced(': "digits_', ': "${oc.env:HOME}'), "interpolation"),
+    "a target": ("jobs.jsonl", replaced("dltrain.data.digits.Digits", "os.system"), "_target_"),
+    "another format": ("sweep.json", replaced('"format": 1', '"format": 7'), "version"),
+    "no mapping": ("sweep.json", lambda text: "[]", "version"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_or_hostile_ledger_is_refused(name, dltrain, sweep):
+    file, damage, message = DAMAGES[name]
+    shutil.rmtree(sweep / NAMES[0])
+    (sweep / file).write_text(damage((sweep / file).read_text()))
+    outcome = dltrain("resume", "here")
+    assert outcome.code == 2, outcome
+    assert len(outcome.err.splitlines()) <= 6
+    assert re.search(message, outcome.err), outcome.err
+    assert not (sweep / NAMES[0]).exists()
+
+
+def test_two_processes_do_not_share_a_sweep(dltrain, sweep):
+    from dltrain.claim import Claim
+
+    with Claim(sweep):
+        outcome = dltrain("resume", "here")
+    assert outcome.code == 2
+    assert "here is in use by another dltrain process" in outcome.err
+
+
+def test_the_jobs_of_a_sweep_cannot_be_changed(dltrain, sweep):
+    outcome = dltrain("resume", "here", "optimizer.lr=3")
+    assert outcome.code == 2
+    assert "the jobs of a sweep are what they were" in outcome.err
