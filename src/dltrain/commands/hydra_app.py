@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,7 +39,7 @@ def through_hydra(
         )(task)
         decorated()
     except composing.COMPOSE_ERRORS as error:
-        if isinstance(error, OSError):
+        if isinstance(error, OSError) and not isinstance(error, HydraException):
             raise  # the screen's, not the config's
         raise UserError(first_lines(str(error).strip("'"))) from error
     except RuntimeError as error:
