@@ -130,7 +130,7 @@ def _ends_a_line(file: Any) -> bool:
 
 
 def is_sweep(folder: Path) -> bool:
-    return (folder / runs.SWEEP).is_file()
+    return os.path.isfile(folder / runs.SWEEP)  # False also for what can be no path
 
 
 def read_ledger(folder: Path) -> Ledger:
