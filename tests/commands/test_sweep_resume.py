@@ -131,7 +131,11 @@ def replaced(old, new):
 DAMAGES = {
     "no json": ("jobs.jsonl", lambda text: "x" + text, "line 1 is damaged"),
     "half of a job": ("jobs.jsonl", lambda text: text[300:], "damaged|not what a sweep"),
-    "a job too few": ("jobs.jsonl", lambda text: text.split("\n", 1)[1], "job 0 is missing|not an event"),
+    "a job too few": (
+        "jobs.jsonl",
+        lambda text: text.split("\n", 1)[1],
+        "job 0 is missing|not an event",
+    ),
     "elsewhere": ("jobs.jsonl", replaced('ory": "0_', 'ory": "../0_'), "no folder"),
     "interpolation": ("jobs.jsonl", replaced(': "digits_', ': "${oc.env:HOME}'), "interpolation"),
     "a target": ("jobs.jsonl", replaced("dltrain.data.digits.Digits", "os.system"), "_target_"),

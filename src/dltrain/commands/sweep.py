@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,14 @@ from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.config import compose as composing
 from dltrain.errors import UserError
-from dltrain.sweeps.ledger import FAILED, Ledger, is_sweep, read_ledger, refuse_foreign_runs
+from dltrain.sweeps.ledger import (
+    FAILED,
+    PENDING,
+    Ledger,
+    is_sweep,
+    read_ledger,
+    refuse_foreign_runs,
+)
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
 DECIDING = ("halving", "optuna")
@@ -135,9 +143,18 @@ def run_sweep(task: SweepTask, argv: list[str]) -> int:
     quoted = str(task.folder).replace("\\", "\\\\").replace("'", "\\'")
     # .hydra/ is written by us, once the directory is known to hold no other run
     code = through_hydra([*argv, f"hydra.sweep.dir='{quoted}'", "hydra.output_subdir=null"], task)
-    failed = sum(state.state == FAILED for state in task.ledger.states()) + len(task.foreign)
+    states = [state.state for state in task.ledger.states()]
+    failed = states.count(FAILED) + len(task.foreign)
+    if task.signals.received is not None and is_sweep(task.folder):
+        over = f"{len(states) - states.count(PENDING)} of {len(states)} jobs are over"
+        print(f"\nstopped by {task.signals.name}: {over}. To go on:")
+        print(f"  {shlex.join(['dltrain', 'resume', str(task.folder), *allow(task.allowed)])}")
     print(f"\n{task.folder}: {failed} failed" if failed else f"\nsweep: {task.folder}")
     return task.exit_code or (1 if failed else code)
+
+
+def allow(packages: list[str]) -> list[str]:
+    return [word for name in packages for word in ("--allow-target", name)]
 
 
 def well_formed(overrides: list[str], config: dict[str, Any]) -> bool:
