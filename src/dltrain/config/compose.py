@@ -32,7 +32,8 @@ from dltrain.config.bombs import refuse_bombs
 from dltrain.config.labels import run_label
 from dltrain.config.messages import explain_compose_error
 from dltrain.config.oddities import refuse_oddity
-from dltrain.config.schema import PackConfig, TrainConfig
+from dltrain.config.schema import PackConfig
+from dltrain.config.sweep import composed_schema
 from dltrain.errors import UserError
 
 VERSION_BASE = "1.3"
@@ -69,7 +70,7 @@ def register() -> None:
 
     target = {"_target_": "hydra_plugins.dltrain.launchers.BasicLauncher"}
     store = ConfigStore.instance()
-    store.store(name="schema", node=TrainConfig, provider="dltrain")
+    store.store(name="schema", node=composed_schema(), provider="dltrain")
     store.store(name="prepare_schema", node=PackConfig, provider="dltrain")
     store.store(group="hydra/launcher", name="basic", node=target, provider="dltrain")
     OmegaConf.register_new_resolver("run_label", run_label, replace=True)
