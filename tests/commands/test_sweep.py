@@ -37,11 +37,11 @@ def test_jobs_that_vary_the_name_do_not_scatter(dltrain, tmp_path):
     assert sweep.parent == tmp_path / "outputs" / "digits_mlp"
     assert sweep.name.endswith("_sweep")
     assert names == [
-        "0_model=mlp_lr=0.1", "1_model=mlp_lr=1", "2_model=linear_lr=0.1", "3_model=linear_lr=1",
+        "0_model=mlp,lr=0.1", "1_model=mlp,lr=1", "2_model=linear,lr=0.1", "3_model=linear,lr=1",
     ]  # fmt: skip
     relative = sweep.relative_to(tmp_path)
     assert outcome.out.splitlines()[-1] == f"sweep: {relative}"
-    assert f"run        {relative}/0_model=mlp_lr=0.1" in outcome.out
+    assert f"run        {relative}/0_model=mlp,lr=0.1" in outcome.out
 
 
 def test_a_job_is_a_whole_run(dltrain, tmp_path):
@@ -49,7 +49,7 @@ def test_a_job_is_a_whole_run(dltrain, tmp_path):
     assert dltrain(*argv).code == 0
     sweep, names = jobs(tmp_path)
     assert len(names) == 4
-    job = sweep / "3_optimizer=sgd_seed=1"
+    job = sweep / "3_optimizer=sgd,seed=1"
     record = json.loads((job / "run.json").read_text())
     assert record["command"] == (
         "dltrain train trainer.max_epochs=1 trainer.threads=1 'model.hidden_sizes=[8]' "

@@ -17,6 +17,7 @@ from dltrain.commands.hydra_app import resolve_dir, through_hydra
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.config import compose as composing
+from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.ledger import (
     FAILED,
@@ -44,7 +45,8 @@ def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dic
     # Before the jobs are composed: the values of a job must not reach ${hydra:...} in it
     cfg = composing.compose(fixed, **config)
     directory = resolve_dir(cfg, "hydra.sweep.dir")
-    refuse_empty(overrides, parsed, config, basic="BasicSweeper" in cfg.hydra.sweeper._target_)
+    if "hydra._internal" in str(cfg.hydra.sweeper._target_):  # Hydra's own says nothing
+        refuse_empty(overrides, parsed, config)
     asked = asked_of(sys.argv, overrides, allowed, cfg)
     with Claim(directory, what="the sweep's directory") as claim:
         goes_on = is_sweep(directory)
@@ -100,7 +102,6 @@ def resume_sweep(directory: Path, overrides: list[str], allowed: list[str]) -> i
         ledger = read_ledger(directory)
         stored = stored_arguments(ledger.asked, overrides)
         cfg = composing.compose([*stored, *overrides])
-        typed: Any = OmegaConf.to_container(cfg.sweep) if "sweep" in cfg else {}
         task = SweepTask(
             folder=directory,
             claim=claim,
@@ -109,7 +110,7 @@ def resume_sweep(directory: Path, overrides: list[str], allowed: list[str]) -> i
             signals=SIGNALS,
             fixed=set(),
             config={},
-            settings=typed,
+            settings=check_sweep(OmegaConf.select(cfg, "sweep")),
             asked=ledger.asked,
             argv=list(sys.argv),
             goes_on=True,
@@ -166,13 +167,11 @@ def well_formed(overrides: list[str], config: dict[str, Any]) -> bool:
     return True
 
 
-def refuse_empty(
-    overrides: list[str], parsed: list[Any], config: dict[str, Any], *, basic: bool
-) -> None:
+def refuse_empty(overrides: list[str], parsed: list[Any], config: dict[str, Any]) -> None:
     """Hydra runs no job where there is nothing to try, and says nothing."""
     for text, override in zip(overrides, parsed, strict=True):
         kind = override.value_type.name if override.is_sweep_override() else ""
-        if kind == "INTERVAL_SWEEP" and basic:
+        if kind == "INTERVAL_SWEEP":
             raise UserError(f"`{text}`: an interval has no end of values; list some: key=1,2,3")
         if kind == "GLOB_CHOICE_SWEEP":
             folders = [composing.config_dir(), Path(config["user_config_dir"] or ".")]

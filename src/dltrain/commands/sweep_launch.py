@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 import time
@@ -21,10 +22,11 @@ from dltrain.commands.signals import Signals
 from dltrain.commands.sweep_job import Outcome, run_recorded, trusted
 from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
-from dltrain.config.labels import run_label
+from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.ledger import JobRecord, Ledger
+from dltrain.sweeps.names import job_directory
 
 Execute = Callable[["SweepTask", list[JobRecord]], None]
 
@@ -53,6 +55,9 @@ class SweepTask:
     foreign: list[str] = field(default_factory=list)  # failed jobs of launchers that are not ours
     subdir_typed: bool = False
     names: dict[str, int] = field(default_factory=dict)  # of directories, and whose they are
+    # What a sweeper may tell before it launches: how many jobs there will be, and what varies
+    num_jobs: int = 0
+    planned: dict[int, dict[str, str]] = field(default_factory=dict)
 
     def __call__(self, cfg: DictConfig) -> float | None:
         """For launchers that are not ours: a job composed by Hydra, unrecorded."""
@@ -70,8 +75,10 @@ class SweepTask:
         todo = sorted(wanted.keys() - self.ledger.jobs.keys())
         if not todo:
             return
+        self.num_jobs = max(self.num_jobs, todo[-1] + 1)
         with Composer(**self.config) as composer:
             new = [self.job_of(composer, number, wanted[number]) for number in todo]
+        self.refuse_equal(new)
         if self.dry_run:
             self.ledger.jobs |= {job.number: job for job in new}
         else:
@@ -91,8 +98,8 @@ class SweepTask:
 
     def job_of(self, composer: Composer, number: int, overrides: list[str]) -> JobRecord:
         cfg = composer([*self.asked["hydra"], *overrides], number)
-        swept = self.swept(overrides)
-        directory = f"{number}{run_label(overrides, list(swept))}"
+        swept = self.swept(number, overrides)
+        directory = job_directory(number, swept, self.num_jobs)
         if self.subdir_typed:
             directory = str(resolve_dir(cfg, "hydra.sweep.subdir"))
         if self.names.setdefault(directory, number) != number or "/" in directory:
@@ -112,10 +119,25 @@ class SweepTask:
             hydra_files=hydra_files(cfg),
         )
 
-    def swept(self, overrides: list[str]) -> dict[str, str]:
+    def swept(self, number: int, overrides: list[str]) -> dict[str, str]:
         """What varies from job to job, as text."""
+        if number in self.planned:
+            return self.planned[number]
         pairs = [text.lstrip("+").partition("=")[::2] for text in overrides]
         return {key: value for key, value in pairs if key not in self.fixed}
+
+    def refuse_equal(self, jobs: Sequence[JobRecord]) -> None:
+        """Of what was planned as a whole, two equal jobs are a mistake: a sweeper may try again."""
+        seen: dict[str, JobRecord] = {}
+        for job in jobs if self.planned else ():
+            content = json.dumps(job.config, sort_keys=True, default=str)
+            other = seen.setdefault(content, job)
+            if other is not job:
+                names = [" ".join(f"{k}={v}" for k, v in j.swept.items()) for j in (other, job)]
+                raise UserError(
+                    f"the jobs {other.number} and {job.number} are equal: `{names[0]}` and "
+                    f"`{names[1]}` make the same config"
+                )
 
     def refuse_another(self, known: JobRecord, overrides: list[str]) -> None:
         if not self.goes_on and known.overrides != overrides:
@@ -177,7 +199,6 @@ def asked_of(
 ) -> dict[str, Any]:
     """What `sweep.json` says of the command; `settings` is the `sweep` node."""
     choices = cfg.hydra.runtime.choices
-    node = OmegaConf.select(cfg, "sweep")
     # The sweep's own directory is known by where its ledger lies
     hydra = [
         text
@@ -191,7 +212,7 @@ def asked_of(
         "allowed": list(allowed),
         "launcher": str(choices.get("hydra/launcher")),
         "sweeper": str(choices.get("hydra/sweeper")),
-        "settings": OmegaConf.to_container(node, resolve=True) if node is not None else {},
+        "settings": check_sweep(OmegaConf.select(cfg, "sweep")),
         "started": round(time.time(), 3),
         "versions": provenance.versions(),
     }

@@ -29,6 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from dltrain.config.bombs import refuse_bombs
+from dltrain.config.folder import config_dir as config_dir
 from dltrain.config.labels import run_label
 from dltrain.config.messages import explain_compose_error
 from dltrain.config.oddities import refuse_oddity
@@ -50,15 +51,6 @@ COMPOSE_ERRORS = (
     AssertionError,
     RecursionError,
 )
-
-
-def config_dir() -> Path:
-    """The folder of configs: inside an installed wheel, at the top of a checkout otherwise."""
-    package = Path(__file__).resolve().parents[1]
-    for place in (package / "configs", package.parents[1] / "configs"):
-        if (place / "train.yaml").is_file():
-            return place
-    raise UserError(f"the configs of dltrain are missing beside {package}: install it again")
 
 
 def register() -> None:

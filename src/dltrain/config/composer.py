@@ -34,11 +34,19 @@ class Composer:
     def __enter__(self) -> Composer:
         self._stack = ExitStack()
         self._hydra = self._stack.enter_context(composing.hydra_session(self.user_config_dir))
-        self._groups = set(composing.Choices(self._hydra, self.config_name).groups())
+        self._groups = set(self.choices.groups())
         return self
 
     def __exit__(self, *_: Any) -> None:
         self._stack.close()
+
+    @property
+    def choices(self) -> composing.Choices:
+        return composing.Choices(self._hydra, self.config_name)
+
+    def options(self, group: str) -> list[str]:
+        """What can be chosen in a group; nothing where there is no such group."""
+        return self.choices.options(group) if group in self._groups else []
 
     def __call__(self, overrides: Sequence[str], number: int) -> DictConfig:
         """The config of a job with its `hydra` node, which `${hydra:...}` now reads, too.
@@ -49,8 +57,7 @@ class Composer:
             composing.refuse_duplicates(overrides)
             cfg = self._compose(overrides)
         except composing.COMPOSE_ERRORS as error:
-            choices = composing.Choices(self._hydra, self.config_name)
-            raise UserError(explain_compose_error(error, overrides, choices)) from error
+            raise UserError(explain_compose_error(error, overrides, self.choices)) from error
         with open_dict(cfg):
             cfg.hydra.job.num, cfg.hydra.job.id = number, str(number)
         HydraConfig.instance().set_config(cfg)

@@ -16,8 +16,8 @@ from hydra.core.override_parser.types import (
     Glob,
     IntervalSweep,
     Override,
-    QuotedString,
     Quote,
+    QuotedString,
     RangeSweep,
 )
 from hydra.errors import HydraException

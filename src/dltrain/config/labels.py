@@ -25,7 +25,7 @@ def run_label(overrides: Sequence[str], only: Sequence[str] | None = None) -> st
     for text in overrides:
         key, equals, value = text.lstrip("+").partition("=")
         if (
-            key.split(".")[0] in ("hydra", "name")
+            key.split(".")[0] in ("hydra", "name", "sweep")
             or key in skipped
             or (only is not None and key not in only)
         ):

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from dltrain.config.folder import config_dir
 from dltrain.config.messages import explain_resolution_error, shorten
 from dltrain.config.near import did_you_mean
 from dltrain.config.schema import TrainConfig, at_least, key, one_of
@@ -104,27 +105,34 @@ def composed_schema() -> DictConfig:
 
 
 def check_sweep(node: Any) -> dict[str, Any]:
-    """The `sweep` node of a composed config as plain data. Raises UserError for what is wrong."""
-    if not isinstance(node, DictConfig):
+    """The `sweep` node of a composed config as plain data. Raises UserError for what is wrong.
+
+    What it does not say, as that of a config of the user's own may not, is as in default.yaml.
+    """
+    if node is not None and not isinstance(node, DictConfig):
         raise UserError("sweep holds keys; write `sweep.repeat=5`, or `sweep=lr` for a file")
     known = {item.name: item.metadata["rule"] for item in fields(SweepConfig)}
-    for name in node:
+    for name in node or ():
         if name not in known:
             near = did_you_mean(str(name), known) or f"one of {', '.join(known)}"
             raise UserError(f"there is no config key `sweep.{name!s}`; {near}")
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(SweepConfig), OmegaConf.to_container(node))
-        node_in_place = typed if node._get_parent() is None else node
-        plain: Any = OmegaConf.to_container(node_in_place, resolve=True, throw_on_missing=True)
+        found: Any = OmegaConf.to_container(node, resolve=True) if node is not None else {}
+        given = {name: value for name, value in found.items() if value != MISSING}
+        typed = OmegaConf.merge(OmegaConf.structured(SweepConfig), sweep_defaults(), given)
+        plain: Any = OmegaConf.to_container(typed, throw_on_missing=True)
     except (OmegaConfBaseException, RecursionError) as error:
         raise UserError(explain_resolution_error(error)) from error
     for name, rule in known.items():
         value = plain[name]
-        if value is None and name == "random":
-            continue
-        if wrong := rule(value):
+        wrong = None if value is None and name == "random" else rule(value)
+        if wrong:
             raise UserError(f"sweep.{name} is {shorten(shown(value), 100)}; {wrong}")
-    return {name: plain[name] for name in known}
+    return dict(plain)
+
+
+def sweep_defaults() -> Any:
+    return OmegaConf.load(config_dir() / "sweep" / "default.yaml")
 
 
 def shown(value: Any) -> str:
