@@ -59,7 +59,7 @@ def test_smoothing_is_said(sweep, drawn):
 
 
 def test_a_run_that_ended_early_cuts_the_mean_and_is_named(sweep):
-    file = sweep / "0_lr=0.001,seed=0" / "metrics.jsonl"
+    file = sweep / "0_lr=0.001_seed=0" / "metrics.jsonl"
     file.write_text(file.read_text().splitlines()[0] + "\n")
     notes, _ = curves(sweep, group="seed")
     assert notes == ["lr 0.001: not drawn where not all of its 3 runs have a value"]

@@ -31,14 +31,14 @@ def test_every_value_is_shown_at_any_width(sweep, width):
     """But those that are named as not shown."""
     text = to_screen(table(sweep), width)
     squeezed = "".join(text.split())
-    assert squeezed.count("92.77%") == 1, "the accuracy of 5_lr=0.01,seed=2"
+    assert squeezed.count("92.77%") == 1, "the accuracy of 5_lr=0.01_seed=2"
     for name in ("time", "images/s", "status"):
         assert name in squeezed
 
 
 def test_a_table_of_a_sweep_fits_eighty_columns_with_the_names_whole(sweep):
     text = to_screen(table(sweep), 80)
-    assert "0_lr=0.001,seed=0" in text
+    assert "0_lr=0.001_seed=0" in text
     assert "images/s" in text.splitlines()[1]
     assert "not shown: images/s (" in to_screen(table(sweep), 76)
 

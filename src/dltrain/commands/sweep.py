@@ -32,7 +32,14 @@ from dltrain.sweeps.ledger import (
 DECIDING = ("halving", "optuna")
 
 
-def sweep(argv: list[str], overrides: list[str], allowed: list[str], config: dict[str, Any]) -> int:
+def sweep(
+    argv: list[str],
+    overrides: list[str],
+    allowed: list[str],
+    config: dict[str, Any],
+    *,
+    dry_run: bool = False,
+) -> int:
     """Every job by Hydra's sweeper and launcher; its directory and its values are checked here.
 
     The sweep's own directory is resolved before what the sweep varies, so that jobs that vary the

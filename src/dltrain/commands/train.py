@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 import hydra
@@ -10,18 +11,21 @@ from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from dltrain.commands.checked import checked
+from dltrain.commands.dry_run import Planned, say_plan
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep import sweep
 from dltrain.config import compose as composing
+from dltrain.config.sweep import HARMLESS
 from dltrain.errors import UserError
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code; raises DltrainError for what the user can mend."""
     allowed, argv = take_allowed_targets(argv)
+    dry_run, argv = take_dry_run(argv)
     args = parse(argv)
     argv = flags_first(args)
     if args.help or args.hydra_help:
@@ -29,14 +33,18 @@ def main(argv: list[str]) -> int:
     overrides = args.overrides
     config = {"config_name": args.config_name or "train", "user_config_dir": args.config_dir}
     if args.multirun:
-        return sweep(argv, overrides, allowed, config)
+        return sweep(argv, overrides, allowed, config, dry_run=dry_run)
     cfg = composing.compose(overrides, **config)
     refuse_unknown_package(cfg, args)
     if args.cfg or args.info or args.resolve:
         return through_hydra(argv)
     if str(OmegaConf.select(cfg, "hydra.mode")).endswith("MULTIRUN"):
-        return sweep(["-m", *argv], overrides, allowed, config)
+        return sweep(["-m", *argv], overrides, allowed, config, dry_run=dry_run)
+    refuse_sweep_keys(overrides)
     job = single_job(cfg, overrides, allowed)
+    if dry_run:
+        planned = Planned(0, {}, job.run_dir.name, job.config)
+        return say_plan([planned], job.run_dir.parent, allowed)
     return run_job(job, SIGNALS).exit_code
 
 
@@ -56,6 +64,22 @@ def take_allowed_targets(argv: list[str]) -> tuple[list[str], list[str]]:
     if known.allow_target and "" not in sys.path:
         sys.path.append("")  # a file in the current folder, which hides no installed package
     return known.allow_target, rest
+
+
+def take_dry_run(argv: list[str]) -> tuple[bool, list[str]]:
+    """Whether `--dry-run` was typed, and the arguments that are Hydra's."""
+    return "--dry-run" in argv, [arg for arg in argv if arg != "--dry-run"]
+
+
+def refuse_sweep_keys(overrides: list[str]) -> None:
+    """What is to be swept would be passed over in silence by a single run."""
+    for text in overrides:
+        key = text.partition("=")[0].lstrip("+~")
+        if key.split(".")[0] == "sweep" and key not in HARMLESS:
+            raise UserError(
+                f"`{text}` is of a sweep, and this is a single run; add -m: "
+                f"`dltrain train -m {shlex.join(overrides)}`"
+            )
 
 
 def parse(argv: list[str]) -> argparse.Namespace:

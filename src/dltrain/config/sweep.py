@@ -81,7 +81,7 @@ class SweepConfig:
     grid: Any = key(mapping("sweep.grid={optimizer.lr:[0.1,0.01]}"))
     zip: Any = key(zipped)
     list: Any = key(settings)
-    when: Any = key(mapping("sweep.when={model.channels:{model:cnn}}"))
+    when: Any = key(mapping("sweep.when={model.widths:{model:cnn}}"))
     random: int | None = key(at_least(1, 100_000))
     sampler: str = key(one_of("sobol", "uniform"))
     halving: Any = key(mapping("sweep.halving={eta:3}"))

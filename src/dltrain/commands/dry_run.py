@@ -1,0 +1,114 @@
+"""`dltrain train --dry-run`: what would be trained, job by job; nothing is trained or written."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dltrain import build
+from dltrain.build_data import check_loading, read_data
+from dltrain.commands import console
+from dltrain.commands.failures import storage_errors
+from dltrain.commands.job import check_device, check_weights_exist
+from dltrain.errors import UserError
+from dltrain.sweeps.names import readable, short_keys
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A job that would run: its config, checked; `state` where it has been run, or begun."""
+
+    number: int
+    swept: dict[str, str]
+    directory: str
+    config: dict[str, Any]
+    state: str = ""
+
+
+@dataclass(frozen=True)
+class Length:
+    """Of a run: its steps are None where only time ends it; `problem`: why it would not begin."""
+
+    steps: int | None = None
+    epochs: float = 0
+    seconds: float = math.inf
+    problem: str = ""
+
+    def __str__(self) -> str:
+        if self.problem:
+            return self.problem
+        if self.steps is None:
+            return f"for {self.seconds:g} s"
+        until = f", {self.seconds:g} s at most" if math.isfinite(self.seconds) else ""
+        epochs = f"{self.epochs:.3g} epoch{'' if self.epochs == 1 else 's'}"
+        return f"{self.steps:,} steps, {epochs}{until}"
+
+
+class Lengths:
+    """Reads each dataset once, and no torch: how long is a run on it?"""
+
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self.allowed = allowed
+        self._train: dict[str, Any] = {}
+
+    def of(self, config: dict[str, Any]) -> Length:
+        try:
+            check_device(config["trainer"])
+            check_weights_exist(config)
+            return self.measured(config)
+        except UserError as error:
+            return Length(problem=f"cannot run: {error}")
+
+    def measured(self, config: dict[str, Any]) -> Length:
+        key = json.dumps([config["dataset"], config["loader"]], sort_keys=True, default=str)
+        if key not in self._train:
+            with storage_errors():
+                data = read_data(config, self.allowed, console.progress())
+            self._train[key] = data.splits["train"]
+        train = self._train[key]
+        check_loading(train, config)
+        size = config["loader"]["batch_size"]
+        whole, rest = divmod(len(train.targets), size)
+        per_epoch = whole + bool(rest and not config["loader"]["drop_last"])
+        plan = build.make_plan(config, per_epoch)
+        epochs = (plan.num_steps or 0) / per_epoch
+        return Length(plan.num_steps, epochs, plan.max_time_sec)
+
+
+def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> int:
+    """Prints a line a job and the sum; the exit code is 2 if one of them could not begin."""
+    lengths = Lengths(allowed)
+    found = [lengths.of(job.config) for job in jobs]
+    names = short_keys({key: None for job in jobs for key in job.swept})
+    rows = []
+    for job, length in zip(jobs, found, strict=True):
+        varies = [f"{names[key]}={readable(value)}" for key, value in job.swept.items()]
+        rows.append([str(job.number), "  ".join(varies), job.state or str(length), job.directory])
+    print_table(rows, [any(row[column] for row in rows) for column in range(4)])
+    todo = [length for job, length in zip(jobs, found, strict=True) if not job.state]
+    steps = sum(length.steps or 0 for length in todo)
+    timed = sum(length.steps is None and not length.problem for length in todo)
+    bad = sum(bool(length.problem) for length in todo)
+    parts = [f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"]
+    parts += [f"{len(jobs) - len(todo)} of them done"] if len(todo) < len(jobs) else []
+    parts += [f"{steps:,} steps in all" + (f", {timed} limited by time alone" if timed else "")]
+    parts += [f"{bad} cannot run"] if bad else []
+    print(f"\n{', '.join(parts)}; nothing was trained or written\nbelow      {folder}")
+    return UserError.exit_code if bad else 0
+
+
+def print_table(rows: Sequence[Sequence[str]], shown: Sequence[bool]) -> None:
+    """Columns below one another; the number to the right."""
+    columns = [index for index, each in enumerate(shown) if each]
+    widths = {index: max(len(row[index].splitlines()[0]) for row in rows) for index in columns}
+    for row in rows:
+        first = [row[index].splitlines()[0] for index in columns]
+        cells = [
+            f"{text:>{widths[index]}}" if index == 0 else f"{text:<{widths[index]}}"
+            for index, text in zip(columns, first, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
