@@ -40,7 +40,7 @@ class Length:
 
     def __str__(self) -> str:
         if self.problem:
-            return self.problem
+            return "cannot run"
         if self.steps is None:
             return f"for {self.seconds:g} s"
         until = f", {self.seconds:g} s at most" if math.isfinite(self.seconds) else ""
@@ -61,7 +61,7 @@ class Lengths:
             check_weights_exist(config)
             return self.measured(config)
         except UserError as error:
-            return Length(problem=f"cannot run: {error}")
+            return Length(problem=str(error))
 
     def measured(self, config: dict[str, Any]) -> Length:
         key = json.dumps([config["dataset"], config["loader"]], sort_keys=True, default=str)
@@ -89,6 +89,12 @@ def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> i
         varies = [f"{names[key]}={readable(value)}" for key, value in job.swept.items()]
         rows.append([str(job.number), "  ".join(varies), job.state or str(length), job.directory])
     print_table(rows, [any(row[column] for row in rows) for column in range(4)])
+    reasons: dict[str, list[str]] = {}
+    for job, length in zip(jobs, found, strict=True):
+        if length.problem:
+            reasons.setdefault(length.problem, []).append(str(job.number))
+    for reason, numbers in reasons.items():
+        print(f"\n{', '.join(numbers)} cannot run: {reason}")
     todo = [length for job, length in zip(jobs, found, strict=True) if not job.state]
     steps = sum(length.steps or 0 for length in todo)
     timed = sum(length.steps is None and not length.problem for length in todo)
@@ -104,11 +110,7 @@ def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> i
 def print_table(rows: Sequence[Sequence[str]], shown: Sequence[bool]) -> None:
     """Columns below one another; the number to the right."""
     columns = [index for index, each in enumerate(shown) if each]
-    widths = {index: max(len(row[index].splitlines()[0]) for row in rows) for index in columns}
+    widths = {index: max(len(row[index]) for row in rows) for index in columns}
     for row in rows:
-        first = [row[index].splitlines()[0] for index in columns]
-        cells = [
-            f"{text:>{widths[index]}}" if index == 0 else f"{text:<{widths[index]}}"
-            for index, text in zip(columns, first, strict=True)
-        ]
+        cells = [f"{row[index]:{'>' if index == 0 else '<'}{widths[index]}}" for index in columns]
         print("  ".join(cells).rstrip())

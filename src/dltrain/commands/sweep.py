@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,13 @@ def sweep(
     # Before the jobs are composed: the values of a job must not reach ${hydra:...} in it
     cfg = composing.compose(fixed, **config)
     directory = resolve_dir(cfg, "hydra.sweep.dir")
-    if "hydra._internal" in str(cfg.hydra.sweeper._target_):  # Hydra's own says nothing
-        refuse_empty(overrides, parsed, config)
     asked = asked_of(sys.argv, overrides, allowed, cfg)
-    with Claim(directory, what="the sweep's directory") as claim:
+    refuse_hydra_keys(overrides, parsed)
+    if not str(cfg.hydra.sweeper._target_).startswith("hydra_plugins.dltrain."):
+        refuse_empty(overrides, parsed, config)
+        refuse_unheard(asked)
+    claim = Claim(directory, what="the sweep's directory")
+    with nullcontext() if dry_run else claim:
         goes_on = is_sweep(directory)
         if not goes_on:
             refuse_foreign_runs(directory)
@@ -72,11 +75,12 @@ def sweep(
             settings=asked["settings"],
             asked=asked,
             argv=list(sys.argv),
+            dry_run=dry_run,
             subdir_typed=any(text.startswith("hydra.sweep.subdir=") for text in overrides),
         )  # fmt: skip
         rest = [arg for arg in argv if not arg.startswith("hydra.sweep.dir=")]
         with nothing_left_behind(directory):
-            return run_sweep(task, rest)
+            return list_jobs(task, rest) if dry_run else run_sweep(task, rest)
 
 
 @contextmanager
@@ -146,6 +150,31 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
     return found
 
 
+def list_jobs(task: SweepTask, argv: list[str]) -> int:
+    """For `--dry-run`: what the sweeper would launch, by a launcher that runs nothing then."""
+    from dltrain.commands.dry_run import Planned, say_plan
+
+    if task.asked["sweeper"] == "optuna":
+        raise UserError(
+            "--dry-run lists the jobs of a sweep, and those of hydra/sweeper=optuna depend on the "
+            "results of others; list a grid, or train"
+        )
+    own = [arg for arg in argv if not arg.startswith(("hydra/launcher=", "hydra.launcher."))]
+    code = through_hydra([*own, "hydra/launcher=basic"], task)
+    states = task.ledger.states()
+    planned = [
+        Planned(
+            each.job.number,
+            each.job.swept,
+            each.job.directory,
+            each.job.config,
+            each.state if each.state != PENDING else "",
+        )
+        for each in states
+    ]
+    return code or say_plan(planned, task.folder, task.allowed)
+
+
 def run_sweep(task: SweepTask, argv: list[str]) -> int:
     """Through Hydra, whose sweeper and launcher are given the task."""
     quoted = str(task.folder).replace("\\", "\\\\").replace("'", "\\'")
@@ -174,8 +203,26 @@ def well_formed(overrides: list[str], config: dict[str, Any]) -> bool:
     return True
 
 
+def refuse_hydra_keys(overrides: list[str], parsed: list[Any]) -> None:
+    """Where jobs go and who runs them is one thing for all of them."""
+    for text, override in zip(overrides, parsed, strict=True):
+        if override.is_sweep_override() and override.is_hydra_override():
+            raise UserError(f"`{text}`: what is Hydra's own cannot be swept over; give one value")
+
+
+def refuse_unheard(asked: dict[str, Any]) -> None:
+    """A sweeper that is not ours reads nothing of the `sweep` node."""
+    neutral = check_sweep(None)
+    for name in ("repeat", "grid", "zip", "list", "when", "random"):
+        if (asked["settings"][name] or None) != (neutral[name] or None):
+            raise UserError(
+                f"sweep.{name} is for hydra/sweeper=grid, and this sweep has "
+                f"hydra/sweeper={asked['sweeper']}; leave one of them out"
+            )
+
+
 def refuse_empty(overrides: list[str], parsed: list[Any], config: dict[str, Any]) -> None:
-    """Hydra runs no job where there is nothing to try, and says nothing."""
+    """Hydra's own sweeper runs no job where there is nothing to try, and says nothing."""
     for text, override in zip(overrides, parsed, strict=True):
         kind = override.value_type.name if override.is_sweep_override() else ""
         if kind == "INTERVAL_SWEEP":

@@ -12,6 +12,7 @@ from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
 from dltrain.config.grammar import Term, read_terms, term_of
 from dltrain.config.messages import explain_compose_error
+from dltrain.config.sweep import is_of_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.expand import JobSpec, jobs_of
 from dltrain.sweeps.space import Space, make_space
@@ -71,7 +72,11 @@ def grid_jobs(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     settings = task.settings
     with ComposedFacts(task) as facts:
         seed = base_seed(facts, arguments, settings)
-        typed = [each for each in read_terms(arguments, loader, seed) if not of_sweep(each)]
+        terms = read_terms(arguments, loader, seed)
+        for term in terms:
+            if is_of_sweep(term.text) and term.is_swept:
+                raise UserError(f"`{term.text}`: this cannot be swept over itself; give one value")
+        typed = [term for term in terms if not is_of_sweep(term.text)]
 
         def read(key: str, value: Any) -> Term:
             try:
@@ -87,14 +92,6 @@ def grid_jobs(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
         )
     tell(task, space, jobs)
     return [job.overrides for job in jobs]
-
-
-def of_sweep(term: Term) -> bool:
-    """Said of the sweep itself, and no part of a job."""
-    is_own = term.bare_key.split(".")[0] == "sweep"
-    if is_own and term.is_swept:
-        raise UserError(f"`{term.text}`: what a sweep is cannot be swept over; give one value")
-    return is_own
 
 
 def base_seed(facts: ComposedFacts, arguments: Sequence[str], settings: dict[str, Any]) -> int:

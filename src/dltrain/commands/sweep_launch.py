@@ -22,7 +22,7 @@ from dltrain.commands.signals import Signals
 from dltrain.commands.sweep_job import Outcome, run_recorded, trusted
 from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
-from dltrain.config.sweep import check_sweep
+from dltrain.config.sweep import check_sweep, is_of_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.ledger import JobRecord, Ledger
@@ -69,7 +69,10 @@ class SweepTask:
 
     def compose(self, numbers: Sequence[int], overrides: Sequence[Sequence[str]]) -> None:
         """Composes, checks and records those that are new. Raises UserError: then none is."""
-        wanted = {number: list(texts) for number, texts in zip(numbers, overrides, strict=True)}
+        wanted = {
+            number: [text for text in texts if not is_of_sweep(text)]
+            for number, texts in zip(numbers, overrides, strict=True)
+        }
         for number in wanted.keys() & self.ledger.jobs.keys():
             self.refuse_another(self.ledger.jobs[number], wanted[number])
         todo = sorted(wanted.keys() - self.ledger.jobs.keys())

@@ -18,7 +18,7 @@ from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep import sweep
 from dltrain.config import compose as composing
-from dltrain.config.sweep import HARMLESS
+from dltrain.config.sweep import HARMLESS, is_of_sweep
 from dltrain.errors import UserError
 
 
@@ -75,7 +75,7 @@ def refuse_sweep_keys(overrides: list[str]) -> None:
     """What is to be swept would be passed over in silence by a single run."""
     for text in overrides:
         key = text.partition("=")[0].lstrip("+~")
-        if key.split(".")[0] == "sweep" and key not in HARMLESS:
+        if is_of_sweep(text) and key not in HARMLESS:
             raise UserError(
                 f"`{text}` is of a sweep, and this is a single run; add -m: "
                 f"`dltrain train -m {shlex.join(overrides)}`"

@@ -19,6 +19,11 @@ OPEN = (
     "hydra",
 )  # fmt: skip
 
+WITHIN_BRACKETS = (
+    "what holds = , or ( is quoted there: 'sweep.when={model.widths:\"model=cnn\"}', "
+    "'sweep.grid={seed:\"range(1,4)\"}'"
+)
+
 
 class Choices(Protocol):
     def keys(self, overrides: Sequence[str] = ()) -> list[str]: ...
@@ -61,6 +66,8 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
     unread = re.search(r"HydraConfig was not set\s+full_key: (\S+)", str(error.__cause__))
     if unread:  # the value that is to be taken away is made of others
         return f"{unread[1]} is missing: give it as `{unread[1]}=...`"
+    if "type annotation: Set[str]" in str(error.__cause__ or error):
+        return f"a sweep that stands within brackets needs quotes\n{WITHIN_BRACKETS}"
     if not text.strip():
         return (
             f"a config file holds what no config can ({type(error).__name__}): is every key text?"
@@ -100,9 +107,10 @@ def unparsable(error: OverrideParseException) -> str:
     if reason.strip() == (error.override or "").strip():
         reason = "it is not of the form key=value"
     reason = in_plain_words(reason)
-    return shorten(f"cannot read the override `{error.override}`: {reason}") + (
-        "\nwrite key=value; quote values with special characters: 'key=\"a b\"'"
-    )
+    cure = "write key=value; quote values with special characters: 'key=\"a b\"'"
+    if (error.override or "").startswith("sweep."):
+        cure = WITHIN_BRACKETS
+    return shorten(f"cannot read the override `{error.override}`: {reason}") + f"\n{cure}"
 
 
 def in_plain_words(reason: str) -> str:
@@ -172,6 +180,11 @@ def type_error(error: Exception) -> str:
     )
     reason = re.sub(
         r"^Cannot convert '\w+' to string: '(.*)'$", r"is \1, which is not text", reason
+    )
+    reason = re.sub(
+        r"^Cannot merge (?:DictConfig with ListConfig|ListConfig with DictConfig)$",
+        "is a list where keys belong, {a:b}, or keys where a list belongs, [a,b]",
+        reason,
     )
     reason = re.sub(r"^field '.*' is not Optional$", "is null, and it must have a value", reason)
     if key is None:

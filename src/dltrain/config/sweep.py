@@ -104,6 +104,11 @@ def composed_schema() -> DictConfig:
     return schema
 
 
+def is_of_sweep(override: str) -> bool:
+    """Said of the sweep itself, and no part of a job."""
+    return override.partition("=")[0].lstrip("+~").split(".")[0] == "sweep"
+
+
 def check_sweep(node: Any) -> dict[str, Any]:
     """The `sweep` node of a composed config as plain data. Raises UserError for what is wrong.
 

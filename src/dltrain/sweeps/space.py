@@ -14,7 +14,7 @@ from dltrain.sweeps.conditions import Condition, read_conditions
 
 Row = dict[str, str]  # key -> value, as it is written after the =
 Reader = Callable[[str, Any], Term]  # a key and what a file says of it -> the term
-NEVER_SWEPT = ("hydra", "sweep", "name", "resume")
+NEVER_SWEPT = ("hydra", "sweep")
 MAX_SHOWN = 60
 
 
