@@ -9,9 +9,9 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from dltrain import plain
 from dltrain.durable import (
@@ -30,6 +30,8 @@ OUTPUTS = "outputs"
 log = logging.getLogger("dltrain")
 MAX_RECORD_BYTES = 4 << 20  # a kilobyte for each time that the run went on
 MAX_THREADS = 1024
+# Of metrics.jsonl, which anybody may have made: a run has a row a `trainer.log_every`
+MAX_ROWS, MAX_ROWS_BYTES, MAX_ROW_BYTES = 500_000, 1 << 27, 1 << 16
 
 
 def holds_run(path: Path) -> bool:
@@ -154,6 +156,39 @@ def read_config(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise UserError(f"{file} is not a mapping; it is no config of a run")
     return data
+
+
+def read_rows(run_dir: Path) -> Iterator[dict[str, Any]]:
+    """The rows of `metrics.jsonl` in their order, line by line; none where there is no such file.
+
+    What is no row is left out, as the torn last line of a killed run. Raises UserError for a file
+    that is none (a link, a pipe), and behind MAX_ROWS lines or MAX_ROWS_BYTES of one.
+    """
+    path = run_dir / METRICS
+    try:
+        with plain.open_regular(path) as file:
+            yield from parse_rows(file, path)
+    except FileNotFoundError:
+        return
+    except (OSError, plain.PlainError) as error:
+        raise UserError(f"{path} cannot be read: {reason(error)}") from None
+
+
+def parse_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
+    lines = num_bytes = 0
+    while line := file.readline(MAX_ROW_BYTES):
+        lines, num_bytes = lines + 1, num_bytes + len(line)
+        if lines > MAX_ROWS or num_bytes > MAX_ROWS_BYTES:
+            raise UserError(
+                f"{path} has more than {MAX_ROWS:,} rows or {MAX_ROWS_BYTES:,} bytes, "
+                "which is what is read of a run"
+            )
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
 
 
 class MetricsLog:

@@ -9,7 +9,6 @@ from typing import Any
 
 from dltrain import runs
 from dltrain.errors import UserError
-from dltrain.trained import read_rows
 
 # What no two runs share: when it was, and how fast
 OF_TIME = ("time", "samples_per_sec", "data_share")
@@ -64,7 +63,7 @@ def compare_runs(old: Path, new: Path, *, completed: bool) -> Sameness:
 
 
 def rows_by_place(run: Path) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:
-    for row in read_rows(run / runs.METRICS):
+    for row in runs.read_rows(run):
         step, split = row.get("step"), row.get("split")
         if runs.is_count(step) and split in ("train", "val", "test"):
             yield (step, split), row

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from dltrain import build, runs
 from dltrain.config.check import check
 from dltrain.config.schema import device as device_rule
-from dltrain.durable import irregular
 from dltrain.errors import DltrainError, UserError
 from dltrain.stored import stored_config
 
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("dltrain")
 EMA = "dltrain.callbacks.ema.EMA"
-MAX_ROWS_BYTES, MAX_ROW_BYTES = 1 << 28, 1 << 16
 MAX_NAME = 200
 
 
@@ -59,7 +56,7 @@ class TrainedRun:
     @property
     def metrics(self) -> list[dict[str, Any]]:
         """The rows of `metrics.jsonl`, in order: `pandas.DataFrame(run.metrics)`."""
-        return list(read_rows(self.path / runs.METRICS))
+        return list(runs.read_rows(self.path))
 
     @cached_property
     def preprocessing(self) -> Preprocess:
@@ -206,22 +203,6 @@ def class_names(run_dir: Path, config: dict[str, Any]) -> list[str]:
         names = []
     names = [name[:MAX_NAME] for name in names[:count]]
     return names + [str(number) for number in range(len(names), count)]
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of `metrics.jsonl`; what is no row (a torn last line) is left out."""
-    if not os.path.lexists(path):
-        return
-    if irregular(path) or path.is_dir() or path.stat().st_size > MAX_ROWS_BYTES:
-        raise UserError(f"{path} is not what a run writes")
-    with open(path, "rb") as file:
-        while line := file.readline(MAX_ROW_BYTES):
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(row, dict):
-                yield row
 
 
 def first_line(error: BaseException) -> str:

@@ -1,11 +1,14 @@
 """Rows of a run as curves, whatever else the file holds; smoothing; mean and spread."""
 
+import os
+
 import numpy
 import pytest
 
-from dltrain.compare import curves
+from dltrain import runs
 from dltrain.compare.curves import Curve, read_curves
 from dltrain.compare.smooth import line_over, smoothed
+from dltrain.errors import UserError
 
 GOOD = b'{"step": 1, "split": "val", "loss": 0.5}\n{"step": 2, "split": "val", "loss": 0.25}\n'
 WANTED = [("loss", "val")]
@@ -33,9 +36,24 @@ def test_a_line_that_is_no_row_is_left_out(tmp_path, line):
 
 
 def test_no_more_than_so_much_of_a_file_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(curves, "MAX_BYTES", len(GOOD) // 2)
     (tmp_path / "metrics.jsonl").write_bytes(GOOD)
-    assert len(read_curves(tmp_path, WANTED)["loss", "val"].steps) == 1
+    for limit, value in (("MAX_ROWS_BYTES", len(GOOD) - 1), ("MAX_ROWS", 1)):
+        with monkeypatch.context() as patch:
+            patch.setattr(runs, limit, value)
+            with pytest.raises(UserError, match="more than"):
+                read_curves(tmp_path, WANTED)
+
+
+def test_what_is_no_file_is_neither_followed_nor_waited_for(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    (tmp_path / "elsewhere").write_bytes(GOOD)
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="it is a link"):
+        read_curves(tmp_path, WANTED)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(UserError, match="not a regular file"):
+        read_curves(tmp_path, WANTED)
 
 
 def test_a_run_without_the_file_has_empty_curves(tmp_path):
