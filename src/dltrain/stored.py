@@ -18,6 +18,10 @@ from dltrain.config.near import did_you_mean
 from dltrain.config.schema import TrainConfig
 from dltrain.errors import UserError
 
+# Of a stored logger of ours: what would write or send to another place, and what stands for it
+# until it is typed
+AT_HOME = {"tracking_uri": None, "mode": "offline"}
+
 
 def stored_choices(run_dir: Path) -> dict[str, Any]:
     """Which config was chosen in each group, as the run's record has it; they are only shown."""
@@ -35,13 +39,16 @@ def is_name(value: Any) -> bool:
 def stored_config(run_dir: Path) -> DictConfig:
     """The run's `config.yaml` as plain data, against the schema: nothing in it is interpolated.
 
-    It may come from anywhere: what writes outside of the run's directory has to be typed.
+    It may come from anywhere: what writes outside of the run's directory, or sends to somebody,
+    has to be typed.
     """
     data = runs.read_config(run_dir)
     refuse_interpolations(data, run_dir / runs.CONFIG)
     dataset = data.get("dataset")
     if isinstance(dataset, dict) and "download" in dataset:
         dataset["download"] = False
+    for name, key, _ in sent_elsewhere(data):
+        data["loggers"][name][key] = AT_HOME[key]
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), data)
     except OmegaConfBaseException as error:
@@ -49,6 +56,30 @@ def stored_config(run_dir: Path) -> DictConfig:
     assert isinstance(cfg, DictConfig)
     OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+def sent_elsewhere(data: Any) -> list[tuple[Any, str, Any]]:
+    """(logger, key, value) of a config's settings that are not taken over."""
+    loggers = data.get("loggers")
+    return [
+        (name, key, node[key])
+        for name, node in (loggers.items() if isinstance(loggers, dict) else ())
+        if isinstance(node, dict) and str(node.get("_target_")).startswith("dltrain.")
+        for key, stands_for in AT_HOME.items()
+        if node.get(key, stands_for) != stands_for
+    ]
+
+
+def not_taken_over(run_dir: Path, cfg: DictConfig) -> list[str]:
+    """What to say of `stored_config`, once `cfg` has what was typed."""
+    found = []
+    for name, key, value in sent_elsewhere(runs.read_config(run_dir)):
+        node = (cfg.loggers or {}).get(name)
+        if node is not None and node.get(key) == AT_HOME[key] and is_name(name):
+            full = f"loggers.{name}.{key}"
+            shown = shorten(repr(value), 150)
+            found.append(f"the run's {full}, {shown}, is used only where it is typed: {full}=...")
+    return found
 
 
 def refuse_interpolations(node: Any, file: Path) -> None:

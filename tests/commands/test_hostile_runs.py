@@ -10,6 +10,8 @@ import pytest
 sys.path.append(str(Path(__file__).parent))  # pytest's importlib mode leaves that to us
 from hostile import CHECKPOINTS, CONFIGS, IGNORED, PLACES, config, rewrite
 
+from dltrain.stored import apply_overrides, not_taken_over, stored_config
+
 LONGER = "trainer.max_epochs=3"
 
 
@@ -96,6 +98,27 @@ def test_a_stored_config_does_not_download(run_dir, without_torch, tmp_path):
     outcome = without_torch("resume", "r", LONGER)
     assert_harmless(outcome, [2], before, tmp_path)
     assert "dataset.download=true" in outcome.err
+
+
+def test_a_stored_logger_writes_nowhere_else_and_sends_nothing(run_dir):
+    """It is as with a download; and where it is typed, it is what was typed."""
+    loggers = """loggers:
+  mlflow: {_target_: dltrain.loggers.mlflow.MLflow, experiment: x, max_images: 1,
+    tracking_uri: "sqlite:///home/x.db"}
+  wandb: {_target_: dltrain.loggers.wandb.WandB, project: x, max_images: 1, mode: online}
+  "odd: 1": {_target_: dltrain.loggers.wandb.WandB, project: x, max_images: 1, mode: online}
+"""
+    text = (run_dir / "config.yaml").read_text().partition("loggers:")[0]
+    (run_dir / "config.yaml").write_text(text + loggers)
+    cfg = stored_config(run_dir)
+    assert cfg.loggers.mlflow.tracking_uri is None
+    assert {cfg.loggers.wandb.mode, cfg.loggers["odd: 1"].mode} == {"offline"}
+    assert len(not_taken_over(run_dir, cfg)) == 2
+    apply_overrides(cfg, ["loggers.wandb.mode=online", "~loggers.mlflow"], {})
+    assert cfg.loggers.wandb.mode == "online"
+    assert not not_taken_over(run_dir, cfg)
+    (run_dir / "config.yaml").write_text(text + loggers.replace("dltrain.loggers.wandb", "mine"))
+    assert stored_config(run_dir).loggers.wandb.mode == "online", "whoever allows it, vouches"
 
 
 def test_the_newest_run_is_never_a_link(run_dir, without_torch, tmp_path):

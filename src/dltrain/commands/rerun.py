@@ -18,7 +18,7 @@ from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
 from dltrain.errors import UserError
 from dltrain.sameness import Sameness, compare_runs
-from dltrain.stored import apply_overrides, stored_choices, stored_config
+from dltrain.stored import apply_overrides, not_taken_over, stored_choices, stored_config
 
 HELP = """\
 usage: dltrain rerun RUN [key=value ...] [--allow-target PACKAGE]
@@ -62,8 +62,8 @@ def main(argv: list[str]) -> int:
     asked.allowed = allowed
     runs.refuse_links(asked.run_dir)
     old = Before(asked.run_dir)
-    job = job_of(asked, old)
-    for note in old.notes():
+    job, notes = job_of(asked, old)
+    for note in [*old.notes(), *notes]:
         print(f"note: {note}")
     result = run_job(job, SIGNALS)
     if result.exit_code:
@@ -111,8 +111,9 @@ class Before:
         return found
 
 
-def job_of(asked: Asked, old: Before) -> Job:
-    """The run again, with what `auto` stood for then; nothing of its recorded command is used."""
+def job_of(asked: Asked, old: Before) -> tuple[Job, list[str]]:
+    """The run again, with what `auto` stood for then, and what to say of it; nothing of its
+    recorded command is used."""
     cfg, choices = stored_config(asked.run_dir), stored_choices(asked.run_dir)
     cfg.resume = "none"
     device = (kind_of(old.newest.get("device")) or "").partition(" ")[0]
@@ -129,7 +130,7 @@ def job_of(asked: Asked, old: Before) -> Job:
         raise UserError("hydra.run.dir is empty; it must be the path of a folder")
     now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     run_dir = Path(runs.OUTPUTS) / config["name"] / f"{now}_rerun"
-    return Job(
+    job = Job(
         run_dir=run_dir if given is None else Path(str(given)),
         config=config,
         choices=choices,
@@ -137,6 +138,7 @@ def job_of(asked: Asked, old: Before) -> Job:
         named_by_us=given is None,
         allowed=asked.allowed,
     )
+    return job, not_taken_over(asked.run_dir, cfg)
 
 
 # ---------------------------------------------------------------------- what came out

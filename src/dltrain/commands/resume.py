@@ -13,7 +13,7 @@ from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep import resume_sweep
 from dltrain.commands.train import take_allowed_targets
 from dltrain.errors import UserError
-from dltrain.stored import apply_overrides, stored_choices, stored_config
+from dltrain.stored import apply_overrides, not_taken_over, stored_choices, stored_config
 from dltrain.sweeps.ledger import is_sweep
 
 HELP = """\
@@ -55,6 +55,8 @@ def main(argv: list[str]) -> int:
     choices = stored_choices(run_dir)
     cfg = stored_config(run_dir)
     apply_overrides(cfg, overrides, choices)
+    for note in not_taken_over(run_dir, cfg):
+        print(f"note: {note}")
     job = Job(
         run_dir=run_dir,
         config=checked(cfg, allowed=allowed),
