@@ -28,16 +28,20 @@ def read_data(
     config: dict[str, Any],
     allowed: Sequence[str] = (),
     progress: Progress | None = None,
+    *,
+    for_training: bool = True,
 ) -> Data:
     """Reads the dataset; what is missing or malformed is a UserError, before torch is imported.
 
     `progress` is called while something is downloaded, as progress(file name, bytes, of bytes).
+    for_training: whether it has to be large enough for a batch, and to suit the augmentation.
     """
     dataset, splits = load_splits(config, allowed, progress)
     splits = check_splits(splits, config["dataset"]["_target_"])
     check_facts(dataset, splits["train"], config["dataset"])
     check_labels(splits["train"].targets, config["dataset"])
-    check_loading(splits["train"], config)
+    if for_training:
+        check_loading(splits["train"], config)
     limit = config["loader"]["limit_batches"]
     if limit is not None:
         splits = {name: limited(name, part, limit, config) for name, part in splits.items()}

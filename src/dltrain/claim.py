@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 
 from dltrain import runs
-from dltrain.durable import storage_error, sync_folder
+from dltrain.durable import remove, storage_error, sync_folder
 from dltrain.errors import NO_SPACE, UserError
 
 MAX_TRIES = 100  # others that claim the same name come and go within microseconds
@@ -166,3 +168,44 @@ def lock(path: Path) -> int | None:
         pass  # removed, by one who had only tried whether it could be made
     os.close(descriptor)
     return None
+
+
+# ---------------------------------------------------------------------- folders of results
+
+OLD = ".old.tmp"  # behind the name of a folder whose successor is about to take its place
+
+
+@contextmanager
+def writing_to(folder: Path, *, shared: bool = False) -> Iterator[None]:
+    """A folder of a run's results, made if need be, while something is written into it.
+
+    Waits for whoever writes there; with `shared` several write at once, under names of their own.
+    What a killed process has left there, `.*.tmp`, is removed as soon as nobody writes.
+    """
+    folder.mkdir(exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        if locked(descriptor, fcntl.LOCK_EX | (fcntl.LOCK_NB if shared else 0)):
+            clear_results(folder)
+        if shared:
+            locked(descriptor, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def locked(descriptor: int, operation: int) -> bool:
+    """False where somebody else writes, or on a file system without locks: nobody can tell."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, operation)
+        return True
+    return False
+
+
+def clear_results(folder: Path) -> None:
+    for leftover in folder.glob(".*.tmp"):
+        name = leftover.name[1:].removesuffix(OLD)
+        if leftover.name.endswith(OLD) and not os.path.lexists(folder / name):
+            leftover.rename(folder / name)  # killed before its successor had the name
+        else:
+            remove(leftover)

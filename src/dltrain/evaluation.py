@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dltrain import plain, runs
 from dltrain.build_data import Data
 from dltrain.build_loaders import make_loader, placement
+from dltrain.claim import OLD, writing_to
 from dltrain.durable import irregular, remove, sync_folder, write_parts
 from dltrain.errors import UserError
 from dltrain.trained import TrainedRun
@@ -66,7 +67,11 @@ def evaluate_run(
 
     if not len(data.splits[split].targets):
         there = ", ".join(name for name, part in data.splits.items() if len(part.targets))
-        raise UserError(f"split is {split}, of which the dataset has no samples; it has {there}")
+        other = there.split(", ")[-1]
+        raise UserError(
+            f"split is {split}, of which the dataset has no samples; it has {there}: "
+            f"type split={other}"
+        )
     place = placement(run.config, data, run.device)
     seen = Data(data.dataset, data.splits | {SEEN.format(split): data.splits[split]})
     loader = make_loader(
@@ -95,24 +100,44 @@ def write(run: TrainedRun, evaluation: Evaluation, settings: dict[str, Any]) -> 
     weights but with other `settings`, gets a number behind its name.
     """
     home = run.path / runs.EVALUATION
-    home.mkdir(exist_ok=True)
-    final = free_name(home, f"{evaluation.split}_{run.weights.name}", settings)
     files, lacking = contents(run, evaluation, settings)
-    temporary = home / f".{final.name}.{os.getpid()}.tmp"
-    aside = home / f".{final.name}.{os.getpid()}.old.tmp"
-    try:
-        temporary.mkdir()
-        for name, content in files.items():
-            write_parts(temporary / name, [content])
-        if os.path.lexists(final):
-            os.rename(final, aside)
-        os.rename(temporary, final)
-        sync_folder(home)
-    finally:
-        for leftover in (temporary, aside):
-            if os.path.lexists(leftover):
-                remove(leftover)
+    with writing_to(home):
+        final = free_name(home, folder_name(run, evaluation, settings), settings)
+        temporary = home / f".{final.name}.{os.getpid()}.tmp"
+        try:
+            temporary.mkdir()
+            for name, content in files.items():
+                write_parts(temporary / name, [content])
+            replace_folder(final, temporary)
+        finally:
+            if temporary.exists():
+                remove(temporary)
     return final, lacking
+
+
+def folder_name(run: TrainedRun, evaluation: Evaluation, settings: dict[str, Any]) -> str:
+    """`test_final`; where other views than the run's own were asked for, with their name."""
+    typed = any(text.lstrip("+").startswith("task.views=") for text in settings["overrides"])
+    views = [f"views-{run.config['task']['views']}"] if typed else []
+    return "_".join([evaluation.split, run.weights.name, *views])
+
+
+def replace_folder(path: Path, new: Path) -> None:
+    """`new` gets the name; what had it goes, or has it still where that failed."""
+    old = path.with_name(f".{path.name}{OLD}")
+    was_there = os.path.lexists(path)
+    if was_there:
+        remove(old)  # where nothing can be locked, nothing is cleared
+        os.rename(path, old)
+    try:
+        os.rename(new, path)
+    except OSError:
+        if was_there:
+            os.rename(old, path)
+        raise
+    sync_folder(path.parent)
+    if was_there:
+        remove(old)
 
 
 def free_name(home: Path, name: str, settings: dict[str, Any]) -> Path:
@@ -158,7 +183,7 @@ def contents(
     return files | pictures, lacking
 
 
-COLUMNS = ("precision", "recall", "f1", "support")
+COLUMNS = ("precision", "recall", "f1", "samples")
 
 
 def class_labels(run: TrainedRun, report: Report) -> list[str]:
@@ -168,7 +193,9 @@ def class_labels(run: TrainedRun, report: Report) -> list[str]:
 
 
 def per_class_rows(report: Report, classes: Sequence[str]) -> list[list[Any]]:
-    columns = [getattr(report, name).tolist() for name in COLUMNS]
+    columns = [
+        each.tolist() for each in (report.precision, report.recall, report.f1, report.support)
+    ]
     rows = zip(classes, *columns, strict=True)
     return [["" if value != value else value for value in row] for row in rows]  # NaN
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -153,6 +153,8 @@ def open_run(
             precision = "fp32"  # what it was trained in is not to be had here
         precision = choose_precision(precision, device)
         weights = choose_weights(shelf_of(run_dir, config), checkpoint, ema)
+        if weights.name == "final":
+            weights = replace(weights, step=tested_step(run_dir, config))
         model = make_model(config, device, allowed)
         load(model, weights)
         task = build.make(config, "task", allowed=allowed)
@@ -192,6 +194,14 @@ def shelf_of(run_dir: Path, config: dict[str, Any]) -> Any:
         completed=runs.read_if_whole(run_dir / runs.SUMMARY).get("status") == "completed",
         ema=next((name for name, node in callbacks.items() if node["_target_"] == EMA), None),
     )
+
+
+def tested_step(run_dir: Path, config: dict[str, Any]) -> int | None:
+    """Of which step the weights are that the run has tested; None where it does not say."""
+    summary = runs.read_if_whole(run_dir / runs.SUMMARY)
+    best = summary.get("best") if config["checkpoint"]["final"] == "best" else None
+    step = (best or summary).get("step")
+    return step if summary.get("status") == "completed" and runs.is_count(step) else None
 
 
 def class_names(run_dir: Path, config: dict[str, Any]) -> list[str]:

@@ -1,6 +1,7 @@
 """`dltrain evaluate`: the numbers of training, to the bit, and what can be read off them."""
 
 import json
+import os
 import re
 import shutil
 import sys
@@ -130,10 +131,61 @@ def test_evaluations_do_not_take_each_other_s_place(run_dir, dltrain):
     for arguments in ((), (), ("split=val",), ("checkpoint=last",), ("task.views=flip",)):
         assert dltrain("evaluate", "run", *arguments).code == 0
     assert sorted(path.name for path in (run_dir / "evaluation").iterdir()) == [
-        "test_final", "test_final_2", "test_step-00000040", "val_final",
+        "test_final", "test_final_views-flip", "test_step-00000040", "val_final",
     ]  # fmt: skip
     assert evaluated(run_dir)["settings"]["overrides"] == []
-    assert evaluated(run_dir, "test_final_2")["settings"]["overrides"] == ["task.views=flip"]
+    views = evaluated(run_dir, "test_final_views-flip")
+    assert views["settings"]["overrides"] == ["task.views=flip"]
+
+
+def test_what_counts_other_samples_does_not_take_the_place_of_what_counts_all(run_dir, dltrain):
+    for arguments in ((), ("loader.limit_batches=1",), ("loader.eval_batch_size=9",)):
+        assert dltrain("evaluate", "run", *arguments).code == 0
+    assert evaluated(run_dir)["num_samples"] == 360
+    assert evaluated(run_dir, "test_final_2")["num_samples"] == 64
+
+
+def test_a_checkpoint_is_one_however_it_is_named(run_dir, dltrain, tmp_path):
+    for name in ("40", "last", "run/checkpoints/step-00000040"):
+        assert dltrain("evaluate", "run", f"checkpoint={name}").code == 0
+    shutil.copytree(run_dir / "checkpoints" / "step-00000040", tmp_path / "step-00000040")
+    shutil.copy(run_dir / "model.safetensors", tmp_path)
+    for name in ("./step-00000040", f"{tmp_path}/step-00000040", "model.safetensors"):
+        assert dltrain("evaluate", "run", f"checkpoint={name}").code == 0
+    assert sorted(path.name for path in (run_dir / "evaluation").iterdir()) == [
+        "test_file-model", "test_step-00000040", "test_step-00000040_2", "test_step-00000040_3",
+    ]  # fmt: skip
+
+
+def test_the_screen_says_which_weights_and_views(run_dir, dltrain):
+    step = summary(run_dir)["best"]["step"]
+    out = dltrain("evaluate", "run", "task.views=flip_shift").out
+    assert f"weights    final (step {step}, best)\n" in out
+    assert "views      flip_shift\n" in out
+    assert "views" not in dltrain("evaluate", "run").out
+    assert evaluated(run_dir)["step"] == step
+
+
+def test_a_dataset_smaller_than_a_batch_of_training_is_evaluated(dltrain, tmp_path):
+    make_folder(tmp_path / "photos")
+    make_folder(tmp_path / "small", num_train=3, num_val=3)
+    assert dltrain("train", *IMAGES).code == 0
+    outcome = dltrain("evaluate", "run", "split=val", "dataset.root=small")
+    assert outcome.code == 0, outcome.err
+    (tmp_path / "photos").rename(tmp_path / "moved")
+    outcome = dltrain("evaluate", "run", "split=val")
+    assert outcome.code == 2
+    assert "if the data has moved: dataset.root=FOLDER" in outcome.err
+
+
+def test_the_files_are_there_before_the_screen(run_dir, start):
+    """Whoever reads the screen may go at any time: `| head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = start("evaluate", "run", stdout=writing)
+    os.close(writing)
+    process.communicate(timeout=120)
+    assert evaluated(run_dir)["num_samples"] == 360
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 200])
@@ -209,7 +261,7 @@ def test_another_dataset_has_the_classes_of_the_run(dltrain, tmp_path):
         assert reason in outcome.err
     outcome = dltrain("evaluate", "run")
     assert outcome.code == 2
-    assert "of which the dataset has no samples; it has train, val" in outcome.err
+    assert "of which the dataset has no samples; it has train, val: type split=val" in outcome.err
 
 
 MISTAKES = {

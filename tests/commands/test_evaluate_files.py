@@ -1,7 +1,9 @@
 """What `dltrain evaluate` leaves in a run's directory."""
 
 import csv
+import fcntl
 import json
+import os
 import shutil
 import sys
 
@@ -9,6 +11,7 @@ import pytest
 import torch
 
 from dltrain import evaluation
+from dltrain.claim import locked, writing_to
 
 
 @pytest.fixture
@@ -59,3 +62,54 @@ def test_a_disk_that_is_full_leaves_no_half(run_dir, dltrain, monkeypatch):
     assert "No space left on device" in outcome.err
     assert "accuracy" in outcome.out  # hours of evaluation are not lost with it
     assert not list((run_dir / "evaluation").iterdir())
+
+
+def test_what_fails_leaves_the_evaluation_that_was_there(run_dir, dltrain, monkeypatch):
+    assert dltrain("evaluate", "run").code == 0
+    folder = run_dir / "evaluation" / "test_final"
+    before = (folder / "metrics.json").read_bytes()
+    rename = os.rename
+
+    def fails(source, target):
+        if source.name.endswith(".tmp") and not source.name.endswith(".old.tmp"):
+            raise OSError(5, "Input/output error", str(target))
+        rename(source, target)
+
+    monkeypatch.setattr(evaluation.os, "rename", fails)
+    assert dltrain("evaluate", "run").code != 0
+    assert [path.name for path in (run_dir / "evaluation").iterdir()] == ["test_final"]
+    assert (folder / "metrics.json").read_bytes() == before
+
+
+def test_what_a_killed_process_has_left_is_cleared(run_dir, dltrain, tmp_path):
+    (tmp_path / "precious").write_text("precious")
+    for home in (run_dir / "evaluation", run_dir / "export"):
+        (home / ".test_final.7.tmp").mkdir(parents=True)
+        (home / ".model.pt2.7.tmp").write_text("half")
+        (home / ".link.tmp").symlink_to(tmp_path / "precious")
+        (home / ".val_final.old.tmp").mkdir()  # its successor had not got the name yet
+        (home / ".mine").write_text("mine")
+    assert dltrain("evaluate", "run").code == 0
+    names = {path.name for path in (run_dir / "evaluation").iterdir()}
+    assert names == {"test_final", "val_final", ".mine"}
+    assert dltrain("export", "run", "format=safetensors", "data=false").code == 0
+    names = {path.name for path in (run_dir / "export").iterdir()}
+    assert names == {"model.safetensors", "val_final", ".mine"}
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_nobody_clears_what_another_is_writing(tmp_path):
+    folder = tmp_path / "export"
+    with writing_to(folder, shared=True):
+        (folder / ".model.onnx.7.tmp").write_text("half")
+        with writing_to(folder, shared=True):
+            assert [path.name for path in folder.iterdir()] == [".model.onnx.7.tmp"]
+    with writing_to(folder, shared=True):
+        assert not list(folder.iterdir())
+
+
+def test_one_evaluation_after_another_is_written(tmp_path):
+    with writing_to(tmp_path / "evaluation"):
+        descriptor = os.open(tmp_path / "evaluation", os.O_RDONLY)
+        assert not locked(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        os.close(descriptor)

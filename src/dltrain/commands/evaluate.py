@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import math
 import shutil
+from pathlib import Path
 from typing import Any
 
 from dltrain import runs
 from dltrain.build_data import Data, read_data
 from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, storage_errors
-from dltrain.commands.opening import Asked, open_asked, read_config, shown_path, take_apart
+from dltrain.commands.opening import (
+    Asked,
+    open_asked,
+    read_config,
+    shown_path,
+    take_apart,
+    weights_in_words,
+)
 from dltrain.commands.train import take_allowed_targets
 from dltrain.errors import UserError
 from dltrain.evaluation import Evaluation, class_labels, evaluate_run, write
@@ -37,6 +45,11 @@ OWN = ("checkpoint", "split", "ema")
 CONFIG = (
     "dataset", "dataset.", "loader.", "task.views", "trainer.device", "trainer.precision",
     "trainer.threads", "trainer.compile", "trainer.deterministic",
+)  # fmt: skip
+# What changes neither the samples that are counted nor what is counted of them
+FREE = (
+    "loader.batch_size", "loader.eval_batch_size", "loader.num_workers", "loader.placement",
+    "loader.drop_last", "trainer.device", "trainer.threads",
 )  # fmt: skip
 MAX_SHOWN = 20  # classes on the screen; of more the worst
 MAX_CONFUSED = 3  # pairs
@@ -67,8 +80,10 @@ def main(argv: list[str]) -> int:
         for note in getattr(data.dataset, "notes", ()):
             console.say("", note)
         evaluation = evaluate_run(run, data, split, allowed=allowed, progress=console.progress())
-        show(asked, run, evaluation)
-        folder, lacking = write(run, evaluation, settings_of(asked))
+        try:  # first the files: whoever reads the screen may go
+            folder, lacking = write(run, evaluation, settings_of(asked, run))
+        finally:  # nor is an evaluation lost with a full disk
+            show(asked, run, evaluation)
     if lacking:
         print(lacking)
     print(f"written to {shown_path(folder)}")
@@ -78,11 +93,13 @@ def main(argv: list[str]) -> int:
 def data_of(asked: Asked, config: dict[str, Any]) -> Data:
     """As the run has read it: `loader.limit_batches` counts batches of the run's own size."""
     sizes = {key: asked.loader[key] for key in ("batch_size", "eval_batch_size")}
-    loader = config["loader"] | sizes
-    if asked.typed("dataset"):  # what training on it would take is not asked for
-        loader["batch_size"] = 1
-        config["augmentation"] = {}
-    return read_data(config | {"loader": loader}, asked.allowed, console.progress())
+    as_trained = config | {"loader": config["loader"] | sizes}
+    try:
+        return read_data(as_trained, asked.allowed, console.progress(), for_training=False)
+    except UserError as error:
+        if "root" in config["dataset"] and not asked.typed("dataset.root"):
+            raise UserError(f"{error}\nif the data has moved: dataset.root=FOLDER") from error
+        raise
 
 
 def check_same_classes(asked: Asked, run: TrainedRun, data: Data) -> None:
@@ -105,11 +122,18 @@ def check_same_classes(asked: Asked, run: TrainedRun, data: Data) -> None:
     )
 
 
-def settings_of(asked: Asked) -> dict[str, Any]:
-    """What tells this evaluation from others of the same weights and split."""
-    free = ("loader.", "trainer.device", "trainer.threads")
-    kept = [text for text in asked.overrides if not text.lstrip("+").startswith(free)]
-    return {"overrides": sorted(kept), "checkpoint": asked.checkpoint}
+def settings_of(asked: Asked, run: TrainedRun) -> dict[str, Any]:
+    """What tells this evaluation from others of the same weights and split.
+
+    A checkpoint of the run itself has its step in the folder's name, however it was named.
+    """
+    kept = [t for t in asked.overrides if t.lstrip("+").partition("=")[0] not in FREE]
+    wanted = asked.checkpoint
+    own = (run.path / runs.CHECKPOINTS).resolve()
+    is_path = wanted is not None and wanted not in ("best", "last") and not wanted.isdecimal()
+    if not is_path or Path(str(wanted)).resolve().parent == own:
+        wanted = None
+    return {"overrides": sorted(kept), "checkpoint": wanted}
 
 
 # ---------------------------------------------------------------------- the screen
@@ -118,8 +142,9 @@ def settings_of(asked: Asked) -> dict[str, Any]:
 def show(asked: Asked, run: TrainedRun, evaluation: Evaluation) -> None:
     if run.weights.note:
         print(run.weights.note)
-    average = ", the average of the weights (EMA)" if run.weights.ema else ""
-    print(f"weights    {run.weights.name}{average}")
+    print(f"weights    {weights_in_words(run)}")
+    if (views := run.config["task"].get("views")) not in (None, "none"):
+        print(f"views      {views}")
     print(f"split      {evaluation.split}, {evaluation.num_samples:,} samples")
     for name, value in evaluation.metrics.items():
         print(f"{name:<18} {in_words(name, value):>10}")

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from dltrain import runs
 from dltrain.build_data import read_data
+from dltrain.claim import writing_to
 from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, storage_errors
-from dltrain.commands.opening import Asked, open_asked, read_config, shown_path, take_apart
+from dltrain.commands.opening import (
+    Asked,
+    open_asked,
+    read_config,
+    shown_path,
+    take_apart,
+    weights_in_words,
+)
 from dltrain.commands.train import take_allowed_targets
 from dltrain.config.near import did_you_mean
 from dltrain.durable import irregular
@@ -77,15 +86,17 @@ def main(argv: list[str]) -> int:
         samples, why_not = inputs_of(asked, config) if use_data else (None, "")
         run = open_asked(asked, config)
         path = wanted or default_path(asked, run, format)
-        done = export_run(
-            run,
-            path,
-            format=format,
-            preprocess=preprocess,
-            real=None if samples is None else real_samples(run, samples),
-            tolerance=tolerance,
-            allowed=allowed,
-        )
+        home = nullcontext() if wanted else writing_to(path.parent, shared=True)
+        with home:
+            done = export_run(
+                run,
+                path,
+                format=format,
+                preprocess=preprocess,
+                real=None if samples is None else real_samples(run, samples),
+                tolerance=tolerance,
+                allowed=allowed,
+            )
     show(run, done, format, why_not)
     return 0
 
@@ -142,7 +153,6 @@ def output_of(asked: Asked, format: str) -> Path | None:
 
 def default_path(asked: Asked, run: TrainedRun, format: str) -> Path:
     folder = asked.run_dir / runs.EXPORT
-    folder.mkdir(exist_ok=True)
     name = "model" if run.weights.name == "final" else f"model_{run.weights.name}"
     path = folder / f"{name}{ENDINGS[format]}"
     refuse_existing(asked, path)
@@ -173,7 +183,7 @@ def inputs_of(asked: Asked, config: dict[str, Any]) -> tuple[Any, str]:
     if config["dataset"].get("remote") is not None:
         return None, "the dataset is not on this machine"
     try:
-        splits = read_data(config | {"augmentation": {}}, asked.allowed).splits
+        splits = read_data(config, asked.allowed, for_training=False).splits
     except UserError as error:
         return None, str(error).partition("\n")[0]
     inputs = [splits[s].inputs for s in ("test", "val", "train") if len(splits[s].targets)]
@@ -184,9 +194,8 @@ def show(run: TrainedRun, done: Export, format: str, why_not: str) -> None:
     if run.weights.note:
         print(run.weights.note)
     kind = {"onnx": f"ONNX, opset {OPSET}", "torch": "torch.export"}.get(format, format)
-    average = ", the average of the weights (EMA)" if run.weights.ema else ""
     print(f"format     {kind}, {done.num_bytes:,} bytes")
-    print(f"weights    {run.weights.name}{average}")
+    print(f"weights    {weights_in_words(run)}")
     print(f"input      {done.metadata['input']}")
     print(f"output     {done.metadata['output']}")
     if why_not:
