@@ -18,6 +18,7 @@ from dltrain.build_loaders import make_loader, placement
 from dltrain.claim import OLD, writing_to
 from dltrain.durable import irregular, remove, sync_folder, write_parts
 from dltrain.errors import UserError
+from dltrain.spreadsheet import no_formula
 from dltrain.trained import TrainedRun
 
 if TYPE_CHECKING:
@@ -210,8 +211,8 @@ def calibration(report: Report) -> list[dict[str, Any]]:
 def table(head: Sequence[str], rows: Any) -> bytes:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(head)
-    writer.writerows(rows)
+    for row in (head, *rows):
+        writer.writerow([no_formula(cell) if isinstance(cell, str) else cell for cell in row])
     return file.getvalue().encode(errors="backslashreplace")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dltrain.errors import UserError
+from dltrain.spreadsheet import no_formula, no_formula_path
 from dltrain.trained import TrainedRun
 
 FORMATS = (".csv", ".jsonl")
@@ -94,9 +95,9 @@ def writer(path: Path, file: IO[str], top: int) -> Callable[[Prediction], None]:
     rows.writerow(["path", *names, "error"])
 
     def write(prediction: Prediction) -> None:
-        cells = [cell for pair in prediction.top for cell in pair]
+        cells = [cell for name, value in prediction.top for cell in (no_formula(name), value)]
         cells += [""] * (2 * top - len(cells))
-        rows.writerow([prediction.path, *cells, prediction.error])
+        rows.writerow([no_formula_path(prediction.path), *cells, prediction.error])
 
     return write
 

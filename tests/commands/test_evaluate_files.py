@@ -41,6 +41,18 @@ def test_the_tables_hold_the_same_counts(run_dir, dltrain):
     assert sum(bin_["samples"] for bin_ in metrics["calibration"]) == 360
 
 
+def test_no_cell_is_a_formula(run_dir, dltrain):
+    record = json.loads((run_dir / "run.json").read_text())
+    classes = ["=1+1", "+1", "-1", "@x", "\t=1", *"56789"]
+    (run_dir / "run.json").write_text(json.dumps(record | {"classes": classes}))
+    assert dltrain("evaluate", "run").code == 0
+    for name in ("per_class.csv", "confusion.csv"):
+        with open(run_dir / "evaluation" / "test_final" / name, newline="") as file:
+            head, *rows = csv.reader(file)
+        assert [row[0] for row in rows] == [*(f"'{name}" for name in classes[:5]), *"56789"]
+        assert name == "per_class.csv" or head[1:] == [row[0] for row in rows]
+
+
 def test_pictures_need_matplotlib_and_nothing_else_does(run_dir, dltrain, monkeypatch):
     for name in [name for name in sys.modules if name.startswith("matplotlib")]:
         monkeypatch.setitem(sys.modules, name, None)

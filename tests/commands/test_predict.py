@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -82,6 +83,8 @@ def test_the_command_gives_what_python_gives_in_order(num_workers, here, dltrain
     argv = ("new", "top=2", "output=o.jsonl", f"loader.num_workers={num_workers}")
     outcome = dltrain("predict", "run", *argv)
     assert outcome.code == 0, outcome.err
+    assert outcome.out == "written to o.jsonl: 6 files\n"
+    outcome = dltrain("predict", "run", "new", "top=2", "output=-")
     run = package.load_run("run", device="cpu")
     files = [f"new/{number}.jpg" for number in range(6)]
     expected = run.predict(files)
@@ -106,7 +109,7 @@ def test_a_bad_file_is_named_and_the_rest_goes_on(here, dltrain):
     bad = ["nowhere.png", "new/2.jpg", "new/cut.jpg", "new/pipe.png"]
     assert named == [*bad, "dltrain"]
     assert "4 of 9 files could not be read" in outcome.err
-    assert len(table(outcome.out)) == 5
+    assert outcome.out == "written to o.csv: 5 files\n"
     head, *rows = csv.reader((here / "o.csv").read_text().splitlines())
     assert head == ["path", "class", "probability", "error"]
     assert [row[0] for row in rows if row[3]] == bad
@@ -138,6 +141,7 @@ def test_a_signal_ends_it_with_what_has_been_written(here, dltrain, monkeypatch)
     monkeypatch.setattr(sys, "stdin", List())
     outcome = dltrain("predict", "run", "-", "output=o.jsonl", "loader.num_workers=0")
     assert outcome.code == 143
+    assert [path.name for path in here.glob("*o.jsonl*")] == ["o.jsonl"]
     assert f"stopped after {len(rows_of('o.jsonl'))} files" in outcome.err
 
 
@@ -153,10 +157,11 @@ def test_odd_names_are_read_and_shown_harmlessly(here, dltrain, monkeypatch):
     argv = ["a=b.jpg", "--", "-x.jpg", *map(os.fsdecode, names[2:])]
     outcome = dltrain("predict", "run", "output=o.csv", *argv, cwd=here / "odd")
     assert outcome.code == 0, outcome.err
-    assert all(line.isprintable() for line in outcome.out.splitlines())
+    screen = dltrain("predict", "run", *argv, cwd=here / "odd").out
+    assert all(line.isprintable() for line in screen.splitlines())
     with open("o.csv", encoding="utf-8", errors="surrogateescape", newline="") as file:
         _, *rows = csv.reader(file)
-    assert [os.fsencode(row[0]) for row in rows] == names
+    assert [os.fsencode(row[0]) for row in rows] == [names[0], b"./-x.jpg", *names[2:]]
 
 
 def test_a_run_on_features_says_what_to_do(here, dltrain):
@@ -165,6 +170,36 @@ def test_a_run_on_features_says_what_to_do(here, dltrain):
     outcome = dltrain("predict", "rings", "new")
     assert outcome.code == 2
     assert "load_run(RUN).predict(array)" in outcome.err
+
+
+def test_a_file_that_is_there_is_not_lost_by_a_mistake(here, dltrain):
+    (here / "o.csv").write_text("mine")
+    outcome = dltrain("predict", "run", "new", "output=o.csv")
+    assert outcome.code == 2
+    assert "o.csv exists; overwrite=true replaces it" in outcome.err
+    for argv in (("nwe",), ("new", "checkpoint=7")):
+        assert dltrain("predict", "run", *argv, "output=o.csv", "overwrite=true").code in (2, 3)
+    assert (here / "o.csv").read_text() == "mine"
+    (here / "link.csv").symlink_to(here / "o.csv")
+    outcome = dltrain("predict", "run", "new", "output=link.csv", "overwrite=true")
+    assert outcome.code == 2
+    assert (here / "o.csv").read_text() == "mine"
+    assert dltrain("predict", "run", "new", "output=o.csv", "overwrite=true").code == 0
+    assert (here / "o.csv").read_text().count("\n") == 7
+    assert not list(here.glob(".*"))
+
+
+def test_no_cell_is_a_formula(here, dltrain):
+    shutil.copytree(here / "run", here / "copy")
+    record = json.loads((here / "copy" / "run.json").read_text())
+    names = ["=cmd|' /C calc'!A0", "@x", "+1"]
+    (here / "copy" / "run.json").write_text(json.dumps(record | {"classes": names}))
+    shutil.copy("new/0.jpg", "=a.jpg")
+    assert dltrain("predict", "copy", "=a.jpg", "output=o.csv").code == 0
+    _, row = csv.reader((here / "o.csv").read_text().splitlines())
+    assert Path(row[0]).samefile("=a.jpg")
+    assert sorted(row[1::2][:3]) == sorted(f"'{name}" for name in names)
+    assert not any(cell[:1] in "=+-@" for cell in row if cell)
 
 
 MISTAKES = {
@@ -193,6 +228,13 @@ def test_a_folder_without_images_is_said(here, dltrain):
     outcome = dltrain("predict", "run", "empty")
     assert outcome.code == 2
     assert "there is no image file" in outcome.err
+
+
+def test_an_empty_list_is_said(here, dltrain, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"")))
+    outcome = dltrain("predict", "run", "-")
+    assert outcome.code == 2
+    assert "standard input is empty" in outcome.err
 
 
 def test_help(without_torch):

@@ -139,6 +139,7 @@ def test_a_file_without_end_is_not_read(tmp_path):
         (socket_at, "cannot be opened"),
         (lambda path: os.symlink("/dev/zero", path), "not a regular file"),
         (lambda path: os.symlink("gone", path), "a link to nothing"),
+        (lambda path: None, "there is no such file"),
         (lambda path: os.symlink(path, path), "cannot be opened"),
         (os.mkdir, "not a regular file"),
     ],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,13 +17,14 @@ from dltrain.commands.opening import (
     Asked,
     open_asked,
     read_config,
+    refuse_existing,
     shown_path,
     take_apart,
     weights_in_words,
+    yes_or_no,
 )
 from dltrain.commands.train import take_allowed_targets
 from dltrain.config.near import did_you_mean
-from dltrain.durable import irregular
 from dltrain.errors import UserError
 from dltrain.exported import ENDINGS, OPSET, TOLERANCE, Export, export_run, real_samples
 from dltrain.trained import TrainedRun
@@ -118,13 +118,6 @@ def format_of(asked: Asked) -> str:
     return str(given)
 
 
-def yes_or_no(asked: Asked, key: str, default: bool) -> bool:
-    given = asked.own.get(key, default)
-    if not isinstance(given, bool):
-        raise UserError(f"{key} is {given}; it must be true or false")
-    return given
-
-
 def tolerance_of(asked: Asked) -> float:
     text = asked.own.get("tolerance", TOLERANCE)
     try:
@@ -157,18 +150,6 @@ def default_path(asked: Asked, run: TrainedRun, format: str) -> Path:
     path = folder / f"{name}{ENDINGS[format]}"
     refuse_existing(asked, path)
     return path
-
-
-def refuse_existing(asked: Asked, path: Path) -> None:
-    overwrite = yes_or_no(asked, "overwrite", False)
-    if not os.path.lexists(path):
-        return
-    if not overwrite:
-        raise UserError(
-            f"{shown_path(path)} exists; overwrite=true replaces it, output= writes another"
-        )
-    if irregular(path) or path.is_dir():
-        raise UserError(f"{shown_path(path)} is not a file; output= writes another")
 
 
 # ---------------------------------------------------------------------- data and screen

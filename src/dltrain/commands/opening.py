@@ -1,4 +1,4 @@
-"""What `evaluate` and `predict` share: RUN and key=value as typed -> a run that is open."""
+"""What the commands on a finished run share: RUN and key=value as typed -> a run that is open."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dltrain.commands.checked import checked
 from dltrain.commands.job import check_device, refuse_several_processes
 from dltrain.config import compose as composing
 from dltrain.config.near import did_you_mean
+from dltrain.durable import irregular
 from dltrain.errors import UserError
 from dltrain.stored import apply_overrides, stored_config
 from dltrain.trained import TrainedRun, open_run
 
-OWN_TRAINER_KEYS = ("device", "precision", "threads", "compile", "deterministic")
 # What of a dataset is the run's, even where another is looked at: how images are made samples
 PREPROCESSING = ("image_shape", "size", "crop_fraction", "decode", "mean", "std")
 
@@ -144,6 +144,25 @@ def open_asked(asked: Asked, config: dict[str, Any]) -> TrainedRun:
     if trainer["compile"] and not run.weights.ema:  # training evaluates an average uncompiled
         run.model.compile()
     return run
+
+
+def yes_or_no(asked: Asked, key: str, default: bool) -> bool:
+    given = asked.own.get(key, default)
+    if not isinstance(given, bool):
+        raise UserError(f"{key} is {given}; it must be true or false")
+    return given
+
+
+def refuse_existing(asked: Asked, path: Path) -> None:
+    overwrite = yes_or_no(asked, "overwrite", False)
+    if not os.path.lexists(path):
+        return
+    if not overwrite:
+        raise UserError(
+            f"{shown_path(path)} exists; overwrite=true replaces it, output= writes another"
+        )
+    if irregular(path) or path.is_dir():
+        raise UserError(f"{shown_path(path)} is not a file; output= writes another")
 
 
 def weights_in_words(run: TrainedRun) -> str:

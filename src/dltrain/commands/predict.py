@@ -13,7 +13,14 @@ from typing import IO, Any
 
 from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, storage_errors
-from dltrain.commands.opening import Asked, open_asked, read_config, take_apart
+from dltrain.commands.opening import (
+    Asked,
+    open_asked,
+    read_config,
+    refuse_existing,
+    shown_path,
+    take_apart,
+)
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
 from dltrain.errors import UserError
@@ -30,7 +37,8 @@ for a list of paths on standard input, one a line or separated by NUL.
   dltrain predict latest photos output=photos.csv top=5
   find photos -name '*.png' -print0 | dltrain predict latest - output=photos.jsonl
 
-  output=       a file that gets every prediction: .csv or .jsonl
+  output=       a file that gets every prediction, .csv or .jsonl, instead of the screen
+  overwrite=    false (the default) or true: a file that is there is replaced
   top=          so many classes of each (3)
   checkpoint=   best, last, a step, or a path; by default the weights that the run has tested
   ema=          auto (as the run evaluates), true or false: the average of the weights
@@ -38,7 +46,7 @@ for a list of paths on standard input, one a line or separated by NUL.
 
 A file that is no image is named on stderr, the rest goes on, and the exit code is 2.
 """
-OWN = ("output", "top", "checkpoint", "ema")
+OWN = ("output", "overwrite", "top", "checkpoint", "ema")
 CONFIG = (
     "loader.eval_batch_size", "loader.num_workers", "task.views", "trainer.device",
     "trainer.precision", "trainer.threads",
@@ -52,6 +60,10 @@ class Count:
 
     seen: int = 0
     bad: int = 0
+
+    @property
+    def good(self) -> int:
+        return self.seen - self.bad
 
 
 def main(argv: list[str]) -> int:
@@ -84,17 +96,23 @@ def main(argv: list[str]) -> int:
             top=top,
             num_workers=num_workers,
         )
-        with closing(found), opened(output) as file:  # type: ignore[type-var]  # a generator
+        stopped = False
+        with closing(found), opened(output, count) as file:  # type: ignore[type-var]  # a generator
+            write = writer(output, file, top) if output and file else show
             try:
                 SIGNALS.call(interrupt)
-                tell_all(found, count, writer(output, file, top) if output and file else None)
+                for_all(found, count, write)
             except KeyboardInterrupt:
-                print(f"stopped after {count.seen:,} files", file=sys.stderr)
-                return SIGNALS.exit_code or 130
+                stopped = True
+    if output and count.good:
+        print(f"written to {shown_path(output)}: {count.good:,} files")
+    if stopped:
+        print(f"stopped after {count.seen:,} files", file=sys.stderr)
+        return SIGNALS.exit_code or 130
     if count.bad:
         raise UserError(f"{count.bad:,} of {count.seen:,} files could not be read; they are named")
     if not count.seen:
-        raise UserError("there is no image file: .jpg, .jpeg, .png, .webp or .bmp in a folder")
+        raise UserError(nothing_found(paths))
     return 0
 
 
@@ -126,43 +144,60 @@ def top_of(asked: Asked) -> int:
 
 def output_of(asked: Asked) -> Path | None:
     text = asked.own.get("output")
-    if text is None:
+    if text in (None, "-"):
         return None
     path = Path(str(text))
     if path.suffix not in FORMATS:
         raise UserError(f"output is {text}; its name must end with {' or '.join(FORMATS)}")
     if not path.parent.is_dir():
         raise UserError(f"output is {text}; there is no folder {path.parent}")
+    refuse_existing(asked, path)
     return path
 
 
+def nothing_found(paths: list[bytes]) -> str:
+    images = "image file (.jpg, .jpeg, .png, .webp, .bmp)"
+    if paths == [b"-"]:
+        return f"standard input is empty, or names folders without an {images}; one path a line"
+    return f"there is no {images} in {'these folders' if len(paths) > 1 else 'this folder'}"
+
+
 @contextmanager
-def opened(path: Path | None) -> Iterator[IO[str] | None]:
-    """Written as it comes: hours of predictions are not lost with the last of them."""
+def opened(path: Path | None, count: Count) -> Iterator[IO[str] | None]:
+    """A file beside `path` that gets its name at the end, however it comes: hours of predictions
+    are not lost with the last of them. Where nothing was predicted, `path` stays as it is."""
     if path is None:
         yield None
         return
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        yield file
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "x", encoding="utf-8", errors="surrogateescape", newline="") as file:
+            yield file
+    finally:
+        if count.good:
+            os.replace(temporary, path)
+        temporary.unlink(missing_ok=True)
 
 
 def interrupt(number: int) -> None:
     raise KeyboardInterrupt
 
 
-def tell_all(found: Iterator[Prediction], count: Count, write: Any) -> None:
+def for_all(found: Iterator[Prediction], count: Count, write: Any) -> None:
     for prediction in found:
         count.seen += 1
-        path = printable(prediction.path)
         if prediction.error:
             count.bad += 1
             sys.stdout.flush()
+            path = printable(prediction.path)
             print(f"{path}: {printable(prediction.error)}", file=sys.stderr)
-        else:
-            classes = (f"{printable(name)} {value:.2%}" for name, value in prediction.top)
-            print("  ".join([path, *classes]))
-        if write is not None:
-            write(prediction)
+        write(prediction)
+
+
+def show(prediction: Prediction) -> None:
+    if not prediction.error:
+        classes = (f"{printable(name)} {value:.2%}" for name, value in prediction.top)
+        print("  ".join([printable(prediction.path), *classes]))
 
 
 def printable(text: str) -> str:

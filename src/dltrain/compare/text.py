@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Any
 
+from dltrain import spreadsheet
 from dltrain.compare.columns import RUN, STATUS, Column, duration, percent, whole
 from dltrain.compare.table import Cell, Stat, Table
 from dltrain.runs import finite
@@ -225,9 +226,7 @@ def to_csv(table: Table) -> str:
 def no_formula(value: Cell) -> Cell:
     """Text that a spreadsheet would run (`=HYPERLINK(...)`) gets an apostrophe before it; and it
     may be printed to a terminal."""
-    if not isinstance(value, str):
-        return value
-    return "'" * (value[:1] in tuple("=+-@\t\r")) + printable(value)
+    return spreadsheet.no_formula(printable(value)) if isinstance(value, str) else value
 
 
 FORMATS: dict[str, Callable[[Table], str]] = {

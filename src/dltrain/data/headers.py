@@ -133,7 +133,8 @@ def _open(path: bytes) -> BinaryIO:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError as error:
-        raise ValueError("it is a link to nothing, or was removed") from error
+        link = os.path.islink(path)
+        raise ValueError("it is a link to nothing" if link else "there is no such file") from error
     except PermissionError as error:
         raise ValueError(f"you may not read it ({permission(path)})") from error
     except OSError as error:  # a socket, a loop of links, a broken disk

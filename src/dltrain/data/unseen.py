@@ -68,7 +68,7 @@ class Unseen:
             raise ValueError(f"an image is an array of {array.dtype}; expected uint8, 0 to 255")
         if array.shape == self.shape:
             return array
-        return self._frame(_as_rgb(array))
+        return self._frame(self._as_rgb(array))
 
     def _frame(self, pixels: np.ndarray) -> np.ndarray:
         if self._crop_fraction is None:
@@ -81,21 +81,21 @@ class Unseen:
         pixels = resize(pixels, height, width)
         return (gray(pixels) if channels == 1 else pixels).transpose(2, 0, 1)
 
+    def _as_rgb(self, array: np.ndarray) -> np.ndarray:
+        """uint8 [H, W], [H, W, 1] or [H, W, 3] -> uint8 [H, W, 3]."""
+        own = array.shape
+        if array.ndim == 2:
+            array = array[..., None]
+        if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
+            raise ValueError(
+                f"an image is an array of shape {list(own)}; expected [H, W], [H, W, 1], [H, W, 3] "
+                f"or {list(self.shape)}, and of several a list or [n, ...] of one of these"
+            )
+        return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
+
 
 def gray(pixels: np.ndarray) -> np.ndarray:
     """uint8 [H, W, 3] -> uint8 [H, W, 1], to the bit as Pillow's convert("L"); gray stays as is."""
     red, green, blue = (pixels[..., channel].astype(np.uint32) for channel in range(3))
     luma = (red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16
     return luma.astype(np.uint8)[..., None]
-
-
-def _as_rgb(array: np.ndarray) -> np.ndarray:
-    """uint8 [H, W], [H, W, 1] or [H, W, 3] -> uint8 [H, W, 3]."""
-    if array.ndim == 2:
-        array = array[..., None]
-    if array.ndim != 3 or array.shape[2] not in (1, 3) or 0 in array.shape:
-        raise ValueError(
-            f"an image is an array of shape {list(array.shape)}; expected [H, W], [H, W, 1] or "
-            "[H, W, 3]"
-        )
-    return np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3)))
