@@ -44,15 +44,18 @@ def export_run(
     real: numpy.ndarray | None = None,
     tolerance: float = TOLERANCE,
     allowed: Any = (),
+    config: dict[str, Any] | None = None,
 ) -> Export:
     """Writes `path`, whole or not at all: only what has been read back and gives the same.
 
     format: of ENDINGS. preprocess: normalisation and softmax become part of the graph. real:
-    samples of the run's dataset, compared beside random ones. The run must be on the CPU, in fp32.
+    samples of the run's dataset, compared beside random ones. The run must be on the CPU, in fp32;
+    config: what the file says of it, where that is not its own config.
     Raises UserError for what cannot be exported, and DltrainError where the file gives others.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     wanted = metadata(run, preprocess=preprocess, format=format)
+    wanted["config"] = config or run.config
     try:
         size = write(run, temporary, format, wanted, preprocess)
         function, found = read(run, temporary, format, allowed)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy
 import pytest
 import torch
+from safetensors import safe_open
 
-from dltrain import load_run
+from dltrain import load_run, runs
 from dltrain.exported import OPSET
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))  # importlib mode leaves that to us
@@ -88,11 +89,16 @@ def test_a_run_that_was_moved_without_its_data_is_exported(dltrain, tmp_path):
     assert "compared   10 samples" in outcome.out
 
 
-def test_a_graph_is_of_fp32_whatever_the_run_was_trained_in(dltrain):
-    short = ("trainer.max_steps=2", "trainer.threads=1", "loggers=none", "hydra.run.dir=r")
+def test_a_graph_is_of_fp32_whatever_the_run_was_trained_in(dltrain, tmp_path):
+    short = ("trainer.max_steps=2", "trainer.threads=auto", "loggers=none", "hydra.run.dir=r")
     assert dltrain("train", *short, "trainer.precision=bf16").code == 0
     outcome = dltrain("export", "r", "format=torch", "tolerance=0")
     assert outcome.code == 0, outcome.err
+    outcome = dltrain("export", "r", "format=safetensors", "output=m.safetensors")
+    assert outcome.code == 0, outcome.err
+    with safe_open(tmp_path / "m.safetensors", framework="pt") as file:
+        config = json.loads(file.metadata()["config"])
+    assert config == runs.read_config(tmp_path / "r"), "the config is the run's own"
 
 
 @pytest.mark.parametrize(

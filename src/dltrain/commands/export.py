@@ -96,6 +96,7 @@ def main(argv: list[str]) -> int:
                 real=None if samples is None else real_samples(run, samples),
                 tolerance=tolerance,
                 allowed=allowed,
+                config=config_of(asked, config),
             )
     show(run, done, format, why_not)
     return 0
@@ -150,6 +151,15 @@ def default_path(asked: Asked, run: TrainedRun, format: str) -> Path:
     path = folder / f"{name}{ENDINGS[format]}"
     refuse_existing(asked, path)
     return path
+
+
+def config_of(asked: Asked, config: dict[str, Any]) -> dict[str, Any]:
+    """The run's own: what it was trained on and in, and not that a graph is of the CPU in fp32."""
+    stored = runs.read_config(asked.run_dir)["trainer"]
+    own = {key: stored[key] for key in ("device", "precision", "compile") if key in stored}
+    if not asked.typed("trainer.threads"):
+        own |= {key: stored[key] for key in ("threads",) if key in stored}
+    return config | {"trainer": config["trainer"] | own}
 
 
 # ---------------------------------------------------------------------- data and screen
