@@ -86,6 +86,7 @@ def test_of_nothing_nothing_is_the_same(make):
     [
         ({"w": torch.tensor([1.0, 2.5])}, 0.5),
         ({"w": torch.tensor([1.0, math.nan])}, math.inf),
+        ({"w": torch.tensor([1.0, math.inf])}, math.inf),
         ({"w": torch.tensor([1.0])}, math.inf),
         ({"w": torch.tensor([1.0, 2.0], dtype=torch.float64)}, math.inf),
         ({"v": torch.tensor([1.0, 2.0])}, math.inf),
@@ -113,3 +114,24 @@ def test_a_stranger_s_numbers_are_compared_as_they_are(value, make):
 def test_what_is_no_row_is_left_out(row, make):
     found = compare_runs(make("a", [*ROWS, row]), make("b"), completed=True)
     assert found.same
+
+
+def test_to_the_last_bit_is_of_bytes(make):
+    """A NaN of the same bytes is the same; two zeros of other signs are not."""
+    first = {"w": torch.tensor([0.0, math.nan, 3.0]), "n": torch.tensor(7)}
+    apart = {
+        0.0: dict(first),
+        math.ulp(0.0): first | {"w": torch.tensor([-0.0, math.nan, 3.0])},
+        0.5: first | {"w": torch.tensor([0.0, math.nan, 3.5])},
+        1.0: first | {"n": torch.tensor(8)},
+    }
+    for place, (expected, tensors) in enumerate(apart.items()):
+        a, b = make(f"a{place}", weights=first), make(f"b{place}", weights=tensors)
+        found = compare_runs(a, b, completed=True)
+        assert found.weights == expected
+        assert found.same == (expected == 0.0)
+    zeros = [make(f"zero {text}", [f'{{"step": 1, "split": "val", "loss": {text}}}'])
+             for text in ("0.0", "-0.0", "NaN")]  # fmt: skip
+    assert not compare_runs(zeros[0], zeros[1], completed=True).same
+    assert compare_runs(zeros[2], zeros[2], completed=True).same
+    assert compare_runs(zeros[0], zeros[2], completed=True).metrics["loss/val"].largest == math.inf

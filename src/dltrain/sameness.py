@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dltrain import runs
 from dltrain.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # What no two runs share: when it was, and how fast
 OF_TIME = ("time", "samples_per_sec", "data_share")
@@ -74,7 +78,7 @@ def compare_rows(found: Sameness, old: dict[str, Any], new: dict[str, Any]) -> N
     for name in new.keys() - {*OF_TIME, *PLACE}:
         metric = found.metrics.setdefault(f"{name}/{new['split']}", Compared())
         metric.rows += 1
-        if name in old and old[name] == new[name]:
+        if name in old and repr(old[name]) == repr(new[name]):  # 0.0 == -0.0, and no NaN is itself
             continue
         metric.different += 1
         if metric.first_step is None:
@@ -85,9 +89,10 @@ def compare_rows(found: Sameness, old: dict[str, Any], new: dict[str, Any]) -> N
 def distance(one: Any, other: Any) -> float:
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (one, other))
     try:
-        return abs(float(one) - float(other)) if numbers else float("inf")
+        apart = abs(float(one) - float(other)) if numbers else math.inf
     except OverflowError:  # JSON knows no largest number
-        return float("inf")
+        return math.inf
+    return math.inf if math.isnan(apart) else apart
 
 
 def compare_weights(old: Path, new: Path) -> float | None:
@@ -101,13 +106,26 @@ def compare_weights(old: Path, new: Path) -> float | None:
     except (OSError, ValueError) as error:
         raise UserError(f"the weights cannot be compared: {error}") from error
     if before.keys() != after.keys():
-        return float("inf")
+        return math.inf
     largest = 0.0
     for name, tensor in before.items():
         other = after[name]
         if tensor.shape != other.shape or tensor.dtype != other.dtype:
-            return float("inf")
-        if not tensor.equal(other):
-            apart = float((tensor.double() - other.double()).abs().max())
-            largest = max(largest, apart if apart > 0 else float("inf"))  # nor a NaN
+            return math.inf
+        largest = max(largest, furthest(tensor, other))
     return largest
+
+
+def furthest(one: Tensor, other: Tensor) -> float:
+    """The largest difference of two tensors of one shape and type; 0 only for the same bytes."""
+    import torch
+
+    bytes_of = [each.contiguous().reshape(-1).view(torch.uint8) for each in (one, other)]
+    if bytes_of[0].equal(bytes_of[1]):
+        return 0.0
+    both_nan = one.isnan() & other.isnan()
+    apart = (one.double() - other.double()).abs()[~both_nan & (one != other)]
+    if not len(apart):  # 0.0 and -0.0, or another NaN: differences that no subtraction shows
+        return math.ulp(0.0)
+    value = float(apart.max())
+    return math.inf if math.isnan(value) else value

@@ -96,3 +96,19 @@ def test_the_worst_confusions_come_first():
     report = report_of(torch.nn.functional.one_hot(taken, 3).float(), truths)
     assert report.most_confused(2) == [(1, 0, 5), (0, 1, 2)]
     assert len(report.most_confused(10)) == 3
+
+
+def test_what_is_not_a_number_is_no_perfect_calibration():
+    logits, targets = drawn(20)
+    logits[3] = torch.nan
+    report = report_of(logits, targets, batch_size=7)
+    assert report.bin_count.sum() == 20
+    assert numpy.isnan(report.calibration_error)
+    assert numpy.isnan(report.bin_confidence[0])
+    assert not numpy.isnan(report.bin_confidence[-1])
+
+
+def test_a_prediction_is_that_of_the_accuracy_where_probabilities_tie():
+    logits, targets = torch.tensor([[0.0, 1e-20], [1.0, 0.0]]), torch.tensor([1, 0])
+    assert (logits.argmax(1) == targets).all()
+    assert report_of(logits, targets).recall.tolist() == [1.0, 1.0]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dltrain.loggers import csv as csv_logger
 from dltrain.loggers.csv import CSV
 
 
@@ -127,3 +128,49 @@ def test_a_run_that_starts_over_has_an_empty_table(tmp_path):
         kill(logger)
     kill(start(tmp_path))
     assert table(tmp_path) == [["step", "time"]]
+
+
+DAMAGES = {
+    "saved by a spreadsheet": (b"\xff\xfes\0t\0e\0p\0\n", [], "begins anew"),
+    "with semicolons": (b"step;time;loss/train\n1;10.000;1.0\n", [], "begins anew"),
+    "empty": (b"", [], None),
+    "a column twice": (b"step,time,a,a\n1,1.0,1,1\n", [], "begins anew"),
+    "rows that are none": (
+        b"step,time,loss/train\nx,1,2\n1,10.000,1.0\n\n1,2\n-2,1,1\n\xff,1,1\n",
+        ["1"], "5 rows cannot be read",
+    ),
+    "a cell without end": (
+        b'step,time,loss/train\n1,10.000,"' + b"a" * 200_000 + b"\n", [], "1 rows",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_table_that_was_changed_stops_no_run(name, tmp_path, caplog):
+    """It is a copy; what can be read of it stays."""
+    data, steps, said = DAMAGES[name]
+    logger = start(tmp_path)
+    logger.log_scalars(2, {"loss/train": 2.0}, 20.0)
+    state = logger.state_dict()
+    logger.close("interrupted", 21.0)
+    (tmp_path / "metrics.csv").write_bytes(data)
+    logger = start(tmp_path, resume_step=2, state=state)
+    logger.log_scalars(3, {"loss/train": 3.0}, 30.0)
+    logger.close("completed", 31.0)
+    assert [row[0] for row in table(tmp_path)] == ["step", *steps, "2", "3"]
+    assert said in caplog.text if said else not caplog.text
+
+
+def test_so_it_is_while_the_run_goes_on(tmp_path, monkeypatch):
+    logger = start(tmp_path)
+    logger.log_scalars(1, {"loss/train": 1.0}, 10.0)
+    logger.flush()
+    (tmp_path / "metrics.csv").write_text("mine")
+    logger.log_scalars(2, {"loss/val": 2.0}, 20.0)  # a column that makes it read its table
+    logger.close("completed", 31.0)
+    assert table(tmp_path)[-1] == ["2", "20.000", "", "2.0"]
+    monkeypatch.setattr(csv_logger, "MAX_BYTES", 10)
+    logger = start(tmp_path, resume_step=2)
+    logger.log_scalars(3, {"loss/val": 3.0}, 30.0)
+    logger.close("completed", 31.0)
+    assert table(tmp_path) == [["step", "time", "loss/val"], ["3", "30.000", "3.0"]]

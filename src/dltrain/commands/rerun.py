@@ -173,6 +173,8 @@ def weights_in_words(found: Sameness, old: Before) -> str:
         return "the same"
     if math.isinf(found.weights):
         return "not comparable: of another shape, or not finite"
+    if found.weights == math.ulp(0.0):
+        return "different, in the sign of a zero or the bits of a NaN"
     return f"different, by up to {found.weights:.1e}"
 
 

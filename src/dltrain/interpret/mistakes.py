@@ -36,7 +36,7 @@ class WorstMistakes:
     def add(self, logits: Tensor, batch: Any) -> None:
         """logits: [B, K]. batch: `inputs`, `targets` (labels in [0, K)) and `index`."""
         log_p = logits.float().log_softmax(1)
-        top, predictions = log_p.max(1)
+        top, predictions = log_p.amax(1), logits.argmax(1)
         own = log_p.gather(1, batch.targets[:, None]).squeeze(1)
         margin = torch.where(predictions == batch.targets, -torch.inf, top - own)
         margin = margin.nan_to_num(nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)

@@ -39,9 +39,11 @@ class Report:
 
     @property
     def calibration_error(self) -> float:
-        """ECE: |accuracy - confidence| of the bins, weighted by their samples (Guo et al. 2017)."""
-        gaps = np.nan_to_num(np.abs(self.bin_accuracy - self.bin_confidence))
-        return float((gaps * self.bin_count).sum() / max(1, self.bin_count.sum()))
+        """ECE: |accuracy - confidence| of the bins, weighted by their samples (Guo et al. 2017).
+        NaN where a confidence is."""
+        filled = self.bin_count > 0
+        gaps = np.abs(self.bin_accuracy - self.bin_confidence)[filled]
+        return float((gaps * self.bin_count[filled]).sum() / max(1, self.bin_count.sum()))
 
     def most_confused(self, limit: int) -> list[tuple[int, int, int]]:
         """(truth, prediction, samples) of the most frequent mistakes; none without `confusion`."""

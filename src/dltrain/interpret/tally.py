@@ -13,7 +13,8 @@ class Tally:
     """Exact counts over batches of logits, added on their device and read once, at the end.
 
     Confidence is the largest probability; its bins are NUM_BINS of equal width, ((i - 1) / 15,
-    i / 15], as in Guo et al. 2017 (On Calibration of Modern Neural Networks, section 2).
+    i / 15], as in Guo et al. 2017 (On Calibration of Modern Neural Networks, section 2). One that
+    is NaN is in the first, whose sum then is NaN. The prediction is that of the accuracy.
     """
 
     def __init__(self) -> None:
@@ -22,9 +23,10 @@ class Tally:
     def add(self, logits: Tensor, targets: Tensor) -> None:
         """logits: [B, K], any that softmax takes. targets: int64 [B], labels in [0, K)."""
         num_classes = logits.shape[1]
-        confidence, predictions = logits.double().softmax(1).max(1)
+        predictions = logits.argmax(1)  # probabilities may tie where logits do not
+        confidence = logits.double().softmax(1).amax(1)
         right = (predictions == targets).double()
-        place = (confidence * NUM_BINS).ceil().long().sub(1).clamp(0, NUM_BINS - 1)
+        place = (confidence.nan_to_num(0.0) * NUM_BINS).ceil().long().sub(1).clamp(0, NUM_BINS - 1)
         one = torch.ones_like(confidence)
         self._count("support", num_classes, targets, one)
         self._count("predicted", num_classes, predictions, one)

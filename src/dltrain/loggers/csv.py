@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import logging
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,10 @@ from dltrain.durable import naming
 
 FILENAME = "metrics.csv"
 FIRST_COLUMNS = ("step", "time")
+MAX_BYTES, MAX_COLUMNS = 1 << 28, 10_000  # of a table that anybody may have written
 
 Row = dict[str, str]
+log = logging.getLogger("dltrain")
 
 
 class CSV:
@@ -98,6 +102,7 @@ class CSV:
         self.flush()
         _, rows = _read(self._path)
         by_step = {int(row["step"]): row for row in rows}
+        by_step |= {int(last["step"]): last for last in [self._row] if last}
         row = by_step.setdefault(step, {"step": str(step), "time": f"{wall_time:.3f}"})
         row |= values
         self._columns += new
@@ -126,9 +131,34 @@ def _lines(rows: Iterable[list[str]]) -> bytes:
 
 
 def _read(path: Path) -> tuple[list[str], list[Row]]:
-    """(columns, rows); a last line without its end, torn when the run was killed, is dropped."""
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    header, *table = list(csv.reader(lines)) or [list(FIRST_COLUMNS)]
-    whole = [row for row in table if len(row) == len(header)]
-    rows = [dict(zip(header, row, strict=True)) for row in whole]
+    """(columns, rows); a last line without its end, torn when the run was killed, is dropped.
+
+    The table is a copy, and somebody may have saved it from a spreadsheet: rows that are none of
+    ours are left out, and that is said.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        log.warning("%s has more than %d bytes and begins anew", path, MAX_BYTES)
+        return list(FIRST_COLUMNS), []
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]
+    header, *table = list(_cells(lines)) or [list(FIRST_COLUMNS)]
+    if header[:2] != list(FIRST_COLUMNS) or not len(set(header)) == len(header) <= MAX_COLUMNS:
+        log.warning("%s has not the columns of a run and begins anew", path)
+        return list(FIRST_COLUMNS), []
+    rows = [dict(zip(header, row, strict=True)) for row in table if _is_ours(row, len(header))]
+    if len(rows) < len(table):
+        left_out = len(table) - len(rows)
+        log.warning("%s: %d rows cannot be read and are left out", path, left_out)
     return header, [{name: value for name, value in row.items() if value} for row in rows]
+
+
+def _cells(lines: list[str]) -> Iterator[list[str]]:
+    """Of each line; none of one that is no CSV."""
+    for line in lines:
+        try:
+            yield next(csv.reader([line]), [])
+        except csv.Error:
+            yield []
+
+
+def _is_ours(row: list[str], num_columns: int) -> bool:
+    return len(row) == num_columns and re.fullmatch("[0-9]{1,18}", row[0], re.ASCII) is not None
