@@ -21,6 +21,9 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
+        self.all: set[int] = (
+            set()
+        )  # Slurm may send SIGTERM first, and then the one that it was told
         self.on_stop: Callable[[int], None] | None = None
         self._waits = False
 
@@ -28,6 +31,7 @@ class Signals:
         """From here on signals come here; one that came since an earlier `take` is kept."""
         if signal.getsignal(signal.SIGTERM) != self.handle:
             self.received = None
+            self.all = set()
         self.on_stop = None
         for number in STOPPING:
             try:
@@ -86,6 +90,7 @@ class Signals:
         return 130 if self.received == signal.SIGINT else 143
 
     def handle(self, number: int, frame: FrameType | None) -> None:
+        self.all.add(number)
         again = self.received is not None
         self.received = self.received or number
         if again and number == signal.SIGINT:

@@ -222,12 +222,18 @@ def asked_of(
 
 
 def launch(
-    launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int, execute: Execute
+    launcher: Any,
+    job_overrides: Sequence[Sequence[str]],
+    initial_job_idx: int,
+    execute: Execute,
+    *,
+    running: bool = False,
 ) -> list[JobReturn]:
     """Records the jobs, has those that are left run, and gives each its best value (or None).
 
     launcher: has the `task_function` of its `setup`. execute(task, left): runs jobs, calls
     `task.begin` and `task.end` around each, and returns when all have ended or a signal came.
+    running: it is given jobs that another process runs, too.
     """
     task = launcher.task_function
     if not isinstance(task, SweepTask):
@@ -236,7 +242,7 @@ def launch(
     task.compose(numbers, job_overrides)
     if not task.dry_run:
         task.hold()
-        left = [job for job in task.ledger.left() if job.number in numbers]
+        left = [job for job in task.ledger.left(running=running) if job.number in numbers]
         if task.goes_on:  # they come from a file
             left = [trusted(task.folder, job, task.allowed) for job in left]
         if left and task.signals.received is None:

@@ -102,9 +102,9 @@ class Ledger:
     def states(self) -> list[JobState]:
         return [self.state(number) for number in sorted(self.jobs)]
 
-    def left(self) -> list[JobRecord]:
-        """Jobs that are not done: never begun, cut off, or failed."""
-        over = (DONE, PRUNED, RUNNING)
+    def left(self, *, running: bool = False) -> list[JobRecord]:
+        """Jobs that are not done: never begun, cut off, or failed; or `running` elsewhere."""
+        over = (DONE, PRUNED) if running else (DONE, PRUNED, RUNNING)
         return [state.job for state in self.states() if state.state not in over]
 
     def _append(self, lines: Sequence[dict[str, Any]]) -> None:

@@ -1,0 +1,118 @@
+"""What is sent to another machine: the name of a job of a sweep, and how it is run there."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dltrain import plain, runs
+from dltrain.commands.signals import SIGNALS
+from dltrain.commands.sweep_job import Outcome, read_job, run_recorded
+from dltrain.errors import DltrainError
+
+BEGAN, ENDED = "began.json", "ended.json"
+REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)  # of a scheduler: time is up, or the node is wanted
+
+
+@dataclass
+class NodeJob:
+    """One job, by its number: the node reads the rest from the ledger in the sweep's directory.
+
+    Whoever runs it pickles it: a class by its name, and plain data.
+    """
+
+    sweep: str  # absolute: the same on all machines
+    number: int
+    place: str  # the folder below the sweep's for what concerns this attempt
+    cwd: str  # where the sweep was started: dataset.root=data is meant from there
+    argv: list[str] = field(default_factory=list)  # what was typed there, for run.json
+    allowed: list[str] = field(default_factory=list)
+    threads: int | None = None  # the job's share of the cores, where nobody else limits it
+    devices: str | None = None  # CUDA_VISIBLE_DEVICES; None: as the node has it
+    output: str | None = None  # a file for what is printed, where the engine keeps none
+
+    def __call__(self) -> int:
+        os.chdir(self.cwd)
+        place = Path(self.sweep) / self.place
+        runs.write_json(file_of(place, self.number, BEGAN), {"host": os.uname().nodename})
+        if "" not in sys.path:
+            sys.path.append("")  # a module of the user's in that folder
+        set_share(self)
+        back = signal.getsignal(signal.SIGUSR2)  # submitit's: it puts the job back into the queue
+        with ExitStack() as stack:
+            if self.output is not None:
+                file = stack.enter_context(open(self.output, "a", buffering=1, encoding="utf-8"))
+                stack.enter_context(redirect_stdout(file))
+                stack.enter_context(redirect_stderr(file))
+            with SIGNALS.taken():
+                outcome = self.run()
+                asked = SIGNALS.all.intersection(REQUEUE)
+        if asked and outcome.exit_code in (130, 143) and "SUBMITIT_EXECUTOR" in os.environ:
+            assert callable(back)
+            try:
+                back(signal.SIGUSR2, None)  # ends the process
+            except Exception as error:
+                outcome = outcome._replace(reason=" ".join(str(error).split()))
+        runs.write_json(file_of(place, self.number), outcome._asdict())
+        return outcome.exit_code
+
+    def run(self) -> Outcome:
+        folder = Path(self.sweep)
+        sys.argv = list(self.argv)
+        try:
+            job = read_job(folder, self.number, self.allowed)
+            return run_recorded(folder, job, self.allowed, SIGNALS)
+        except SystemExit:  # a signal that came before there was anything to save
+            return Outcome(SIGNALS.exit_code or 1, reason=f"stopped by {SIGNALS.name}")
+        except Exception as error:
+            code = error.exit_code if isinstance(error, DltrainError) else 1
+            return Outcome(code, reason=str(error) or type(error).__name__)
+
+    def checkpoint(self) -> Any:
+        """For submitit, before it puts the job back: the same again goes on from its checkpoint."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+def set_share(job: NodeJob) -> None:
+    """Before torch is imported, which takes every core that it sees."""
+    engine, cores = os.environ.get("SUBMITIT_EXECUTOR"), job.threads
+    if engine == "slurm":
+        given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
+        cores = int(given) if given.isdecimal() else None
+    if cores is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+    if job.devices is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = job.devices
+    elif engine == "local":  # submitit hides all where it was asked for none
+        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+
+
+def file_of(place: Path, number: int, kind: str = ENDED) -> Path:
+    return place / f"{number}.{kind}"
+
+
+def read_outcome(place: Path, number: int) -> Outcome | None:
+    """How the job has ended by its node's account; None where that has not written one."""
+    file = file_of(place, number)
+    try:
+        data = plain.read_json(file)
+    except FileNotFoundError:
+        return None
+    except plain.PLAIN_ERRORS as error:
+        return Outcome(1, reason=f"{file} cannot be read: {runs.reason(error)}")
+    if not isinstance(data, dict) or not runs.is_count(data.get("exit_code")):
+        return Outcome(1, reason=f"{file} is not what a job writes")
+    result, reason = data.get("result"), data.get("reason")
+    return Outcome(
+        min(data["exit_code"], 255),
+        result if isinstance(result, float) else None,
+        reason[:4000] if isinstance(reason, str) else "",
+        data.get("stopped") is True,
+    )

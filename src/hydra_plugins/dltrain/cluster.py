@@ -1,0 +1,56 @@
+"""Launchers for clusters: `hydra/launcher=submitit_slurm`, `submitit_local` and `ray`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, OmegaConf
+
+
+class ClusterLauncher(Launcher):
+    """What they share: the work is in dltrain, imported when there is some."""
+
+    name = ""
+
+    def __init__(self, **settings: Any) -> None:
+        self.settings = {
+            key: OmegaConf.to_container(value, resolve=True)
+            if OmegaConf.is_config(value)
+            else value
+            for key, value in settings.items()
+        }
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        from dltrain.commands.sweep_cluster import check
+
+        check(self.name, self.settings)  # a mistake costs a second
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        from functools import partial
+
+        from dltrain.commands.sweep_cluster import run_on_cluster
+        from dltrain.commands.sweep_launch import launch
+
+        execute = partial(run_on_cluster, self.name, self.settings)
+        return launch(self, job_overrides, initial_job_idx, execute, running=True)
+
+
+class SlurmLauncher(ClusterLauncher):
+    name = "submitit_slurm"
+
+
+class SubmititLocalLauncher(ClusterLauncher):
+    name = "submitit_local"
+
+
+class RayLauncher(ClusterLauncher):
+    name = "ray"
