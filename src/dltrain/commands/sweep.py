@@ -19,6 +19,7 @@ from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.config import compose as composing
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
+from dltrain.sweeps.cluster import TYPED_ONLY
 from dltrain.sweeps.ledger import (
     FAILED,
     PENDING,
@@ -145,6 +146,12 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
     for text in dict.fromkeys(text for text in texts if isinstance(text, str)):
         key = text.partition("=")[0]
         known = key.startswith(("hydra.launcher.", "hydra.sweeper.", "sweep.")) or key == "sweep"
+        if key.startswith(TYPED_ONLY) and key not in keys:
+            raise UserError(
+                f"the sweep was started with `{text}`, which can run any code: to take it from a "
+                "file would be to trust the file\n"
+                f"type it again after `dltrain resume SWEEP`, or {key}=null to go without"
+            )
         if known and key not in keys and "${" not in text and "_target_" not in text:
             found.append(text)
     return found
@@ -185,7 +192,9 @@ def run_sweep(task: SweepTask, argv: list[str]) -> int:
     if task.signals.received is not None and is_sweep(task.folder):
         over = f"{len(states) - states.count(PENDING)} of {len(states)} jobs are over"
         print(f"\nstopped by {task.signals.name}: {over}. To go on:")
-        print(f"  {shlex.join(['dltrain', 'resume', str(task.folder), *allow(task.allowed)])}")
+        typed = [text for text in task.argv if text.startswith(TYPED_ONLY)]
+        words = ["dltrain", "resume", str(task.folder), *typed, *allow(task.allowed)]
+        print(f"  {shlex.join(words)}")
     print(f"\n{task.folder}: {failed} failed" if failed else f"\nsweep: {task.folder}")
     return task.exit_code or (1 if failed else code)
 

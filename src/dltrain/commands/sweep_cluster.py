@@ -10,14 +10,23 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from dltrain.claim import is_held
 from dltrain.commands.sweep_job import Outcome
 from dltrain.commands.sweep_launch import SweepTask
 from dltrain.commands.sweep_node import BEGAN, NodeJob, file_of, read_outcome
+from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
-from dltrain.sweeps.cluster import PLACE, Engine, Share, check_settings, new_place, require
+from dltrain.sweeps.cluster import (
+    PLACE,
+    Engine,
+    Share,
+    check_settings,
+    new_place,
+    require,
+)
 from dltrain.sweeps.ledger import JobRecord
 
 POLL_SEC = {"submitit_slurm": 2.0, "submitit_local": 0.2, "ray": 0.5}
@@ -34,6 +43,11 @@ def check(launcher: str, settings: dict[str, Any]) -> None:
     """Raises UserError for settings that cannot be, and for a package that is missing."""
     check_settings(launcher, settings)
     require(*PACKAGES[launcher], launcher)
+    if launcher == "submitit_slurm" and not (which("sbatch") and which("srun")):
+        raise UserError(
+            "hydra/launcher=submitit_slurm: there is no sbatch and srun here; start the sweep "
+            "where jobs are submitted, or try it with hydra/launcher=submitit_local"
+        )
 
 
 def run_on_cluster(
@@ -97,8 +111,9 @@ class Watch:
         self.queue.extend(job for job in left if job.number not in self.tickets)
         self.say_what_goes_on()
         while self.tickets or (self.queue and not self.stopping):
-            if self.task.signals.received is not None and not self.stopping:
-                if self.task.signals.received != signal.SIGINT and self.engine.outlives:
+            received = self.task.signals.received
+            if received is not None and not self.stopping:
+                if received != signal.SIGINT and self.engine.outlives:
                     return self.leave()
                 self.stop()
             if not self.stopping:
@@ -111,8 +126,8 @@ class Watch:
     # ------------------------------------------------------------------ to the engine
 
     def hand_over(self) -> None:
-        """As many jobs as the engine takes at once."""
-        room = len(self.queue)
+        """As many jobs as the engine takes now; what was taken is noted before it is given more."""
+        room = min(len(self.queue), self.engine.at_a_time)
         if self.engine.limit is not None:
             room = min(room, self.engine.limit - len(self.tickets))
         if room < 1:
@@ -258,7 +273,8 @@ class Watch:
 
     def leave(self) -> None:
         """This process is to end: the jobs need it no more."""
-        print(f"{len(self.tickets)} jobs go on without this process")
+        what = "1 job goes" if len(self.tickets) == 1 else f"{len(self.tickets)} jobs go"
+        print(f"{what} on without this process")
 
     def say_what_goes_on(self) -> None:
         if self.tickets:

@@ -15,6 +15,8 @@ from dltrain.config.schema import Rule, truth
 from dltrain.durable import irregular
 from dltrain.errors import UserError
 
+# Of `hydra.launcher` what is run by a shell, or says who unpickles what we send: never from a file
+TYPED_ONLY = ("hydra.launcher.setup", "hydra.launcher.additional_parameters", "hydra.launcher.ray")
 PLACE = ".cluster"  # below the sweep's directory: a folder for each time that jobs are handed over
 
 
@@ -27,7 +29,11 @@ class Engine(Protocol):
 
     @property
     def limit(self) -> int | None:
-        """How many jobs it is given at once; None: all, for it has a queue of its own."""
+        """How many jobs may be under way; None: all, for it has a queue of its own."""
+
+    @property
+    def at_a_time(self) -> int:
+        """How many jobs it takes in one `submit`."""
 
     def submit(self, works: Sequence[Callable[[], Any]], place: Path) -> list[str]:
         """Hands the works over, whose logs go below `place`; their ids in order."""
@@ -138,7 +144,7 @@ def parameters(value: Any) -> str | None:
     for name, each in value.items():
         if not re.fullmatch("[a-z][a-z_-]*", str(name)):
             return f"it has {name!r}, which is no name of an option of sbatch"
-        if not isinstance(each, bool | int | float) and one_line(each):
+        if not isinstance(each, bool | int | float | None) and one_line(each):
             return f"its {name} must be a number, true, or one line of text"
     return None
 
@@ -172,7 +178,7 @@ SLURM: dict[str, Rule] = {
     "array_parallelism": whole(1, 10**6),
     "max_array_size": whole(1, 10**6),
     "setup": nullable(list_of(one_line)),
-    "additional_parameters": parameters,
+    "additional_parameters": nullable(parameters),
 }
 RAY: dict[str, Rule] = {"ray.init": mapping, "ray.remote": mapping}
 RULES = {"submitit_local": SUBMITTED, "submitit_slurm": SUBMITTED | SLURM, "ray": RAY}

@@ -236,6 +236,8 @@ def state_of(folder: Path, job: JobRecord, events: Sequence[dict[str, Any]]) -> 
     state = {"completed": DONE, "failed": FAILED}.get(status, PENDING)
     if status == "stopped" and last.get("state") == PRUNED:
         state = PRUNED
+    if state == PENDING and last.get("state") == FAILED:
+        state = FAILED  # its process was killed, and somebody saw it
     if state != DONE and is_held(run_dir):
         state = RUNNING
     best = summary.get("best") or {}

@@ -16,7 +16,7 @@ OURS = {"max_calls": 1}
 class RayEngine:
     """One task a job. Its tasks end with this process: Ray ends them with their driver."""
 
-    name, limit, outlives, near = "ray", None, False, False
+    name, limit, at_a_time, outlives, near = "ray", None, 10**6, False, False
 
     def __init__(self, settings: Mapping[str, Any], retries: int) -> None:
         import ray

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from dltrain.errors import DltrainError, UserError
+from dltrain.errors import UserError
 from dltrain.sweeps import slurm
 
 ASK_EVERY_SEC = 20  # squeue costs Slurm's controller, which all users of a cluster share
@@ -25,46 +24,42 @@ OF_THE_EXECUTOR = ("max_num_timeout", "max_array_size", "mem_gb")
 
 
 class SlurmEngine:
-    """One array for up to `max_array_size` jobs; the scheduler decides what runs when."""
+    """An array for each hand-over; the scheduler decides what runs when."""
 
     name, limit, outlives, near = "submitit_slurm", None, True, False
 
     def __init__(self, settings: Mapping[str, Any], at_once: int | None) -> None:
-        self.settings = settings
+        self.settings, self.at_a_time = settings, int(settings["max_array_size"])
         self.parallelism = min(settings["array_parallelism"], at_once or 10**6)
         self._asked, self._known = -1e9, dict[str, str]()
-        if shutil.which("sbatch") is None or shutil.which("srun") is None:
-            raise UserError(
-                "hydra/launcher=submitit_slurm: there is no sbatch and srun here; start the sweep "
-                "where jobs are submitted, or try it with hydra/launcher=submitit_local"
-            )
 
     def submit(self, works: Sequence[Callable[[], Any]], place: Path) -> list[str]:
-        ids: list[str] = []
-        for start in range(0, len(works), self.settings["max_array_size"]):
-            chunk = works[start : start + self.settings["max_array_size"]]
-            ids += self.submit_array(chunk, place)
-        self._asked = time.monotonic()  # a job that was just handed over is there
-        self._known |= dict.fromkeys(ids, "PENDING")
-        return ids
-
-    def submit_array(self, works: Sequence[Callable[[], Any]], place: Path) -> list[str]:
         import submitit
 
         executor = submitit.SlurmExecutor(place, self.settings["max_num_timeout"])
-        given = {k: v for k, v in self.settings.items() if v is not None}
-        sent = {FROM_OURS.get(k, k): v for k, v in given.items() if k not in OF_THE_EXECUTOR}
-        if "mem_gb" in given:
-            sent["mem"] = f"{round(given['mem_gb'] * 1024)}MB"
-        executor.update_parameters(**sent | {"array_parallelism": self.parallelism})
+        executor.update_parameters(**self.parameters())
         try:
             jobs = executor.submit_array(works)
         except submitit.core.utils.FailedJobError as error:
-            raise DltrainError(f"sbatch refused the jobs: {' '.join(str(error).split())}") from None
+            raise UserError(f"sbatch refused the jobs: {' '.join(str(error).split())}") from None
         finally:
             for link in place.glob(".submission_file_*.sh"):
                 link.unlink()
-        return [job.job_id for job in jobs]
+        ids = [str(job.job_id) for job in jobs]
+        self._asked = time.monotonic()  # jobs that were just handed over are there
+        self._known |= dict.fromkeys(ids, "PENDING")
+        return ids
+
+    def parameters(self) -> dict[str, Any]:
+        """The settings as submitit's executor has them; what is null is left to Slurm."""
+        given = {k: v for k, v in self.settings.items() if v is not None}
+        sent = {FROM_OURS.get(k, k): v for k, v in given.items() if k not in OF_THE_EXECUTOR}
+        extra = given.get("additional_parameters", {})
+        sent["additional_parameters"] = {k: v for k, v in extra.items() if v is not None}
+        sent["array_parallelism"] = self.parallelism
+        if "mem_gb" in given:
+            sent["mem"] = f"{round(given['mem_gb'] * 1024)}MB"
+        return sent
 
     def alive(self, ids: Sequence[str]) -> dict[str, str]:
         if time.monotonic() - self._asked > ASK_EVERY_SEC:
@@ -101,7 +96,7 @@ class SubmititLocalEngine:
     name, outlives, near = "submitit_local", True, True
 
     def __init__(self, settings: Mapping[str, Any], at_once: int) -> None:
-        self.settings, self.limit = settings, at_once
+        self.settings, self.limit, self.at_a_time = settings, at_once, at_once
         self._jobs: dict[str, Any] = {}
 
     def submit(self, works: Sequence[Callable[[], Any]], place: Path) -> list[str]:
@@ -113,7 +108,7 @@ class SubmititLocalEngine:
         with deaf():
             jobs = [executor.submit(work) for work in works]
         self._jobs |= {job.job_id: job for job in jobs}
-        return [job.job_id for job in jobs]
+        return [str(job.job_id) for job in jobs]
 
     def alive(self, ids: Sequence[str]) -> dict[str, str]:
         return {each: "RUNNING" for each in ids if self.is_alive(each)}
