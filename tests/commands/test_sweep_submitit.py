@@ -166,7 +166,7 @@ def test_what_only_ends_the_watcher_leaves_the_jobs_alone(shell, start, tmp_path
     process.terminate()
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert b"1 job goes on without this process" in out
+    assert b"left alone: 1 job of submitit_local" in out
     wait_until(lambda: not processes_in(tmp_path))
     assert_same(run, expected)
     assert "resumed" not in json.loads((run / "run.json").read_text())

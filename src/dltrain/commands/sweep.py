@@ -105,7 +105,7 @@ def resume_sweep(directory: Path, overrides: list[str], allowed: list[str]) -> i
     What may be typed is how its jobs are run: `sweep.*`, `hydra/launcher` and `hydra.launcher.*`.
     """
     for text in overrides:
-        if not text.startswith(("sweep.", "hydra/launcher=", "hydra.launcher.")):
+        if not text.lstrip("+").startswith(("sweep.", "hydra/launcher=", "hydra.launcher.")):
             raise UserError(
                 f"`{text}`: the jobs of a sweep are what they were when it began; how they are run "
                 "can be changed: sweep.jobs, sweep.on_error, hydra/launcher"
@@ -136,7 +136,7 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
     It may come from anywhere: nothing in it is interpolated, and no `_target_` is taken.
     """
     found = []
-    keys = {text.partition("=")[0] for text in typed}
+    keys = {text.lstrip("+").partition("=")[0] for text in typed}
     launcher, sweeper = asked.get("launcher"), asked.get("sweeper")
     if "hydra/launcher" not in keys and isinstance(launcher, str) and launcher.isidentifier():
         found.append(f"hydra/launcher={launcher}")
@@ -144,7 +144,7 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
     lists = [asked.get(name) for name in ("hydra", "overrides")]
     texts = [text for each in lists if isinstance(each, list) for text in each]
     for text in dict.fromkeys(text for text in texts if isinstance(text, str)):
-        key = text.partition("=")[0]
+        key = text.lstrip("+").partition("=")[0]
         known = key.startswith(("hydra.launcher.", "hydra.sweeper.", "sweep.")) or key == "sweep"
         if key.startswith(TYPED_ONLY) and key not in keys:
             raise UserError(
@@ -192,7 +192,7 @@ def run_sweep(task: SweepTask, argv: list[str]) -> int:
     if task.signals.received is not None and is_sweep(task.folder):
         over = f"{len(states) - states.count(PENDING)} of {len(states)} jobs are over"
         print(f"\nstopped by {task.signals.name}: {over}. To go on:")
-        typed = [text for text in task.argv if text.startswith(TYPED_ONLY)]
+        typed = [text for text in task.argv if text.lstrip("+").startswith(TYPED_ONLY)]
         words = ["dltrain", "resume", str(task.folder), *typed, *allow(task.allowed)]
         print(f"  {shlex.join(words)}")
     print(f"\n{task.folder}: {failed} failed" if failed else f"\nsweep: {task.folder}")

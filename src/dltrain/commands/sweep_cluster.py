@@ -75,6 +75,10 @@ def make_engine(launcher: str, settings: dict[str, Any], task: SweepTask, share:
     return SubmititLocalEngine(settings, share.at_once)
 
 
+def jobs_in_words(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"
+
+
 @dataclass
 class Ticket:
     """A job that was handed over. identity: what its engine calls it; nothing: another process runs
@@ -144,7 +148,8 @@ class Watch:
                 job.number, states.PENDING, engine=self.engine.name, id=identity, place=place.name
             )
         if self.engine.limit is None:
-            print(f"{self.engine.name}: {len(jobs)} jobs handed over: {ids[0]} to {ids[-1]}")
+            names = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
+            print(f"{self.engine.name}: {jobs_in_words(len(ids))} handed over: {names}")
 
     def work(self, job: JobRecord, place: Path, slot: int) -> NodeJob:
         folder = self.task.folder.absolute()
@@ -266,15 +271,14 @@ class Watch:
         """Those that run save and stop; those that wait stay as they are."""
         self.stopping = True
         ids = [ticket.identity for ticket in self.tickets.values() if ticket.identity]
-        print(f"stopping {len(ids)} jobs: each saves a checkpoint first", flush=True)
+        print(f"stopping {jobs_in_words(len(ids))}: a checkpoint is saved first", flush=True)
         self.engine.cancel(ids)
         for number in [n for n, ticket in self.tickets.items() if not ticket.identity]:
             del self.tickets[number]  # not ours to stop
 
     def leave(self) -> None:
         """This process is to end: the jobs need it no more."""
-        what = "1 job goes" if len(self.tickets) == 1 else f"{len(self.tickets)} jobs go"
-        print(f"{what} on without this process")
+        print(f"left alone: {jobs_in_words(len(self.tickets))} of {self.engine.name}")
 
     def say_what_goes_on(self) -> None:
         if self.tickets:

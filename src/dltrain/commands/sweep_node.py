@@ -62,7 +62,9 @@ class NodeJob:
         return outcome.exit_code
 
     def run(self) -> Outcome:
-        folder = Path(self.sweep)
+        folder, here = Path(self.sweep), Path.cwd()
+        if folder.is_relative_to(here):
+            folder = folder.relative_to(here)  # shorter to read
         sys.argv = list(self.argv)
         try:
             job = read_job(folder, self.number, self.allowed)
