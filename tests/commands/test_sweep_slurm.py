@@ -163,26 +163,6 @@ def test_lines_of_shell_are_never_taken_from_a_sweep_s_file(dltrain, slurm, tmp_
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("partition", '"a\\nb"'),
-        ("comment", '"a\\nrm -r x"'),
-        ("setup", '["a\\nb"]'),
-        ("additional_parameters", '{"a\\nb": 1}'),
-    ],
-)
-def test_no_setting_can_become_a_second_line_of_the_script(key, value, tmp_path):
-    from dltrain.config.compose import compose
-    from dltrain.errors import UserError
-    from dltrain.sweeps.cluster import check_settings
-
-    settings = dict(compose([SLURM]).hydra.launcher) | {"additional_parameters": {}}
-    check_settings("submitit_slurm", settings)
-    with pytest.raises(UserError, match=f"hydra.launcher.{key} is"):
-        check_settings("submitit_slurm", settings | {key: json.loads(value)})
-
-
 def test_without_slurm_the_message_says_where_to_start(dltrain, tmp_path):
     outcome = dltrain("train", "-m", "seed=1", *SHORT, SLURM)
     assert outcome.code == 2

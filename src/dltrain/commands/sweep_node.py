@@ -39,10 +39,6 @@ class NodeJob:
     def __call__(self) -> int:
         os.chdir(self.cwd)
         place = Path(self.sweep) / self.place
-        runs.write_json(file_of(place, self.number, BEGAN), {"host": os.uname().nodename})
-        if "" not in sys.path:
-            sys.path.append("")  # a module of the user's in that folder
-        set_share(self)
         back = signal.getsignal(signal.SIGUSR2)  # submitit's: it puts the job back into the queue
         with ExitStack() as stack:
             if self.output is not None:
@@ -50,9 +46,9 @@ class NodeJob:
                 stack.enter_context(redirect_stdout(file))
                 stack.enter_context(redirect_stderr(file))
             with SIGNALS.taken():
-                outcome = self.run()
+                outcome = self.run(place)
                 asked = SIGNALS.all.intersection(REQUEUE)
-        if asked and outcome.exit_code in (130, 143) and "SUBMITIT_EXECUTOR" in os.environ:
+        if asked and outcome.exit_code in (130, 143) and os.environ.get("SUBMITIT_EXECUTOR"):
             assert callable(back)
             try:
                 back(signal.SIGUSR2, None)  # ends the process
@@ -61,12 +57,14 @@ class NodeJob:
         runs.write_json(file_of(place, self.number), outcome._asdict())
         return outcome.exit_code
 
-    def run(self) -> Outcome:
+    def run(self, place: Path) -> Outcome:
+        """From here on every end is an outcome, that of a signal included."""
         folder, here = Path(self.sweep), Path.cwd()
         if folder.is_relative_to(here):
             folder = folder.relative_to(here)  # shorter to read
-        sys.argv = list(self.argv)
         try:
+            runs.write_json(file_of(place, self.number, BEGAN), {"host": os.uname().nodename})
+            self.prepare()
             job = read_job(folder, self.number, self.allowed)
             return run_recorded(folder, job, self.allowed, SIGNALS)
         except SystemExit:  # a signal that came before there was anything to save
@@ -75,25 +73,27 @@ class NodeJob:
             code = error.exit_code if isinstance(error, DltrainError) else 1
             return Outcome(code, reason=str(error) or type(error).__name__)
 
+    def prepare(self) -> None:
+        """What the process is to be before torch is imported, which takes every core it sees."""
+        sys.argv = list(self.argv)
+        if "" not in sys.path:
+            sys.path.append("")  # a module of the user's in the folder of the command
+        engine, cores = os.environ.get("SUBMITIT_EXECUTOR"), self.threads
+        if engine == "slurm":
+            given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
+            cores = int(given) if given and given.isdecimal() else None
+        if cores is not None:
+            os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+        if self.devices is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
+        elif engine == "local":  # submitit hides all where it was asked for none
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+
     def checkpoint(self) -> Any:
         """For submitit, before it puts the job back: the same again goes on from its checkpoint."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
-
-
-def set_share(job: NodeJob) -> None:
-    """Before torch is imported, which takes every core that it sees."""
-    engine, cores = os.environ.get("SUBMITIT_EXECUTOR"), job.threads
-    if engine == "slurm":
-        given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE", "")
-        cores = int(given) if given.isdecimal() else None
-    if cores is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores))
-    if job.devices is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = job.devices
-    elif engine == "local":  # submitit hides all where it was asked for none
-        os.environ.pop("CUDA_VISIBLE_DEVICES", None)
 
 
 def file_of(place: Path, number: int, kind: str = ENDED) -> Path:
