@@ -1,0 +1,229 @@
+"""A search by optuna: trials are asked for, their evaluations reported, their results told.
+
+Everything is in optuna's journal in the sweep's directory: a file of JSON lines, which optuna's own
+tools read too. A trial has the number of its job.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dltrain import plain
+from dltrain.errors import UserError
+from dltrain.sweeps.objectives import Objective
+from dltrain.sweeps.samplers import make_pruner, make_sampler, one_line
+from dltrain.sweeps.search_space import Parameter, grid_size, holds, in_order
+
+JOURNAL = "optuna.jsonl"  # in the sweep's directory
+MAX_JOURNAL = 64 << 20  # 1,000 trials of 400 evaluations
+NEW_TRIAL = b'{"op_code":4,'  # how optuna begins such a line
+NAME = "dltrain"  # of the study: hyperband makes its brackets of it, so it must be the same
+# What optuna raises of a journal that it has not written, beside errors of reading
+FOREIGN = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
+
+
+class NoLock:
+    """The sweep's directory is claimed: a lock of optuna's own would only be left by a kill, and
+    make the next start wait for half a minute."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
+
+
+class Search:
+    """`settings`: the node `sweep.optuna`. `known`: what every job has of the keys that conditions
+    ask for. `recorded`: how many trials are jobs of the sweep; of later ones nothing came, and they
+    are drawn again. Raises UserError for settings, a space or a journal that cannot be used."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        parameters: Sequence[Parameter],
+        objectives: Sequence[Objective],
+        *,
+        known: Mapping[str, str],
+        recorded: int = 0,
+    ) -> None:
+        self.settings, self.objectives, self.known = settings, objectives, known
+        self.parameters = in_order(parameters, known)
+        self.path = folder / JOURNAL
+        if settings["pruner"] != "none" and len(objectives) > 1:
+            raise UserError(
+                f"sweep.optuna.pruner is {settings['pruner']}, which compares runs by one number, "
+                "and sweep.optuna.objectives has several; take sweep.optuna.pruner=none"
+            )
+        self.total = settings["trials"]
+        if settings["sampler"] == "grid":
+            self.total = min(self.total, grid_size(self.parameters))
+        with quiet():
+            self.sampler(0)  # a mistake in its arguments is found before there is a file
+            pruner = make_pruner(settings["pruner"], settings["pruner_args"])
+            self.study = self.open(pruner, recorded)
+
+    def sampler(self, number: int) -> Any:
+        return make_sampler(
+            self.settings["sampler"],
+            self.settings["sampler_args"],
+            seed=self.settings["seed"],
+            number=number,
+            parameters=self.parameters,
+        )
+
+    def open(self, pruner: Any, recorded: int) -> Any:
+        import optuna
+
+        directions = [f"{each.mode}imize" for each in self.objectives]
+        try:
+            rewind(self.path, recorded)
+            backend = optuna.storages.journal.JournalFileBackend(str(self.path), lock_obj=NoLock())
+            self.storage = optuna.storages.JournalStorage(backend)
+            study = optuna.create_study(
+                study_name=NAME,
+                storage=self.storage,
+                sampler=self.sampler(0),
+                pruner=pruner,
+                directions=directions,
+                load_if_exists=True,
+            )
+            one = len(self.storage.get_all_studies()) == 1
+            fits = one and [each.name.lower() for each in study.directions] == directions
+        except (*FOREIGN, *plain.PLAIN_ERRORS) as error:
+            raise UserError(f"{self.path} cannot be read: {one_line(error)}") from None
+        if not fits:
+            raise UserError(f"{self.path} is of another search: it has other objectives")
+        if len(study.get_trials(deepcopy=False)) != recorded:
+            raise UserError(
+                f"{self.path} does not know all of the {recorded} jobs of this sweep; put the file "
+                "back that belongs to it"
+            )
+        study.stop = lambda: None  # a sampler that has tried everything; outside of `optimize`
+        return study
+
+    # ------------------------------------------------------------------ trials
+
+    def trials(self) -> list[Any]:
+        found: list[Any] = self.study.get_trials(deepcopy=False)
+        return found
+
+    def running(self) -> list[int]:
+        """Asked for, and not yet told."""
+        return [trial.number for trial in self.trials() if not trial.state.is_finished()]
+
+    def ask(self, count: int) -> list[dict[str, str]]:
+        """The next trials, key -> value as text; fewer, or none, where the total is reached."""
+        first = len(self.trials())
+        return [self.draw(number) for number in range(first, min(first + count, self.total))]
+
+    def draw(self, number: int) -> dict[str, str]:
+        with quiet():
+            self.study.sampler = self.sampler(number)
+            try:
+                return self.suggest(self.study.ask())
+            except FOREIGN as error:
+                raise UserError(
+                    f"the sampler {self.settings['sampler']} cannot draw trial {number}: "
+                    f"{one_line(error)}\nanother one is chosen with sweep.optuna.sampler=random"
+                ) from error
+            except ImportError as error:
+                raise UserError(f"the sampler {self.settings['sampler']} needs {error}") from None
+
+    def suggest(self, trial: Any) -> dict[str, str]:
+        chosen: dict[str, str] = {}
+        for each in self.parameters:
+            if not holds(each, {**self.known, **chosen}):
+                continue
+            if each.choices:
+                value = trial.suggest_categorical(each.name, each.choices)
+            elif each.whole:
+                step = int(each.step or 1)
+                value = trial.suggest_int(
+                    each.name, int(each.low), int(each.high), step=step, log=each.log
+                )
+            else:
+                value = trial.suggest_float(
+                    each.name, each.low, each.high, step=each.step, log=each.log
+                )
+            chosen[each.name] = each.text(value)
+        return chosen
+
+    def report(self, number: int, index: int, value: float | None) -> bool:
+        """Evaluation `index` (from 1) of a trial; whether the pruner would stop it there."""
+        trial = self.trials()[number]
+        if trial.state.is_finished() or index in trial.intermediate_values:
+            return False
+        shown = math.nan if value is None else value
+        with quiet():
+            self.storage.set_trial_intermediate_value(number, index, shown)
+            return bool(self.study.pruner.prune(self.study, self.storage.get_trial(number)))
+
+    def tell(self, number: int, state: str, values: Sequence[float] | None) -> None:
+        """What became of a trial; told once, what comes later is not heard."""
+        from optuna.trial import TrialState
+
+        if self.trials()[number].state.is_finished():
+            return
+        with quiet():
+            if state == "pruned":
+                self.study.tell(number, state=TrialState.PRUNED)
+            elif state == "done" and values is not None:
+                self.study.tell(number, list(values))
+            else:
+                self.study.tell(number, state=TrialState.FAIL)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna says of its own accord what is experimental, and every trial."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def rewind(path: Path, recorded: int) -> None:
+    """Cuts off what a kill left of a line, which whatever is appended would become part of, and
+    the trials that were drawn, in whole or in part, and of which no job was made: they are drawn
+    again, to the same values. Raises PlainError, and OSError."""
+    if not os.path.lexists(path):
+        return
+    end, created = 0, 0
+    with plain.open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MAX_JOURNAL:
+            raise plain.PlainError(f"it has more than {MAX_JOURNAL:,} bytes")
+        for line in file:
+            created += NEW_TRIAL in line
+            if created > recorded or not line.endswith(b"\n"):
+                break
+            end += len(line)
+    if end < size:
+        os.truncate(path, end)
+
+
+def import_optuna() -> None:
+    """Raises UserError where it is missing or too old."""
+    try:
+        import optuna
+    except ImportError as error:
+        raise UserError(
+            f"hydra/sweeper=optuna needs optuna, which does not import ({error})\n"
+            "pip install 'dltrain[sweep]'"
+        ) from None
+    version = optuna.__version__
+    if int(version.partition(".")[0]) < 4:
+        raise UserError(
+            f"hydra/sweeper=optuna needs optuna 4 or newer, and this is {version}\n"
+            "pip install --upgrade 'dltrain[sweep]'"
+        )
