@@ -1,10 +1,11 @@
 """Spaces and settings of searches, for the tests beside this file."""
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-
+from dltrain.config.grammar import read_terms, term_of
+from dltrain.sweeps.chooser import Chooser
 from dltrain.sweeps.objectives import Objective
 from dltrain.sweeps.search import Search
-from dltrain.sweeps.search_space import parameter
+from dltrain.sweeps.search_space import parameters_of
+from dltrain.sweeps.space import make_space
 
 SETTINGS = {
     "trials": 12,
@@ -17,19 +18,26 @@ SETTINGS = {
 ACCURACY = [Objective("accuracy/val", "max")]
 
 
-def space(*texts, **conditions):
-    """Parameters as they are typed; `depth="model=mlp"` is a condition."""
-    parser = OverridesParser.create()
-    overrides = [parser.parse_override(text) for text in texts]
-    names = [override.key_or_group.rpartition(".")[2] for override in overrides]
-    return [
-        parameter(override, lambda group: ["cnn", "mlp"], conditions.get(name, ""))
-        for override, name in zip(overrides, names, strict=True)
-    ]
+class Facts:
+    """Of a config that chooses a cnn, whatever else it says."""
+
+    def value(self, overrides, key):
+        return {"model": "cnn"}[key]
+
+    def options(self, group):
+        return []
 
 
-def search(folder, parameters, objectives=ACCURACY, known=(), recorded=0, **settings):
+def space(*texts, when=None, pairs=()):
+    """(the parameters as they are typed, what of a choice counts)."""
+    terms = read_terms(list(texts))
+    settings = {"grid": {}, "zip": list(pairs), "list": [], "when": when or {}, "repeat": 1}
+    made = make_space(terms, settings, lambda key, value: term_of(key, value, None, 0))
+    chooser = Chooser(made, Facts())
+    return parameters_of(made, chooser, terms), chooser.kept
+
+
+def search(folder, space, objectives=ACCURACY, recorded=0, **settings):
     folder.mkdir(parents=True, exist_ok=True)
-    return Search(
-        folder, SETTINGS | settings, parameters, objectives, known=dict(known), recorded=recorded
-    )
+    parameters, kept = space
+    return Search(folder, SETTINGS | settings, parameters, objectives, kept=kept, recorded=recorded)

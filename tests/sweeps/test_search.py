@@ -26,7 +26,7 @@ SAMPLERS = {
 
 
 def wide():
-    return space(*WIDE, depth="model=mlp")
+    return space(*WIDE, when={"depth": "model=mlp"})
 
 
 def quality(chosen):
@@ -114,8 +114,14 @@ def test_a_parameter_with_a_condition_is_there_only_where_it_holds(tmp_path):
 
 
 def test_a_condition_on_what_is_not_searched(tmp_path):
-    fixed = search(tmp_path, space(LR, "depth=1,2", depth="model=mlp"), known={"model": "mlp"})
-    assert all("depth" in trial for trial in fixed.ask(3))
+    made = space(LR, "depth=1,2", "width=1,2", when={"depth": "model=cnn", "width": "model=mlp"})
+    assert all(trial.keys() == {"optimizer.lr", "depth"} for trial in search(tmp_path, made).ask(3))
+
+
+def test_what_is_paired_is_drawn_together(tmp_path):
+    made = space("lr=0.1,0.2,0.3", "batch=1,2,3", pairs=["lr", "batch"])
+    drawn = {tuple(trial.values()) for trial in search(tmp_path, made).ask(12)}
+    assert drawn == {("0.1", "1"), ("0.2", "2"), ("0.3", "3")}
 
 
 def test_every_point_of_a_grid_once(tmp_path):

@@ -63,7 +63,7 @@ def make_sampler(
     extra: dict[str, Any] = {}
     if name == "grid":
         extra["search_space"] = {each.name: each.values() for each in parameters}
-    elif name == "tpe" and any(each.when for each in parameters):
+    elif name == "tpe" and any(each.conditional for each in parameters):
         extra = {"multivariate": True, "group": True}  # knows which parameters come together
     elif name == "qmc":
         extra["scramble"] = True

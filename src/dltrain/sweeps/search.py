@@ -18,7 +18,7 @@ from dltrain import plain
 from dltrain.errors import UserError
 from dltrain.sweeps.objectives import Objective
 from dltrain.sweeps.samplers import make_pruner, make_sampler, one_line
-from dltrain.sweeps.search_space import Parameter, grid_size, holds, in_order
+from dltrain.sweeps.search_space import Kept, Parameter, grid_size
 
 JOURNAL = "optuna.jsonl"  # in the sweep's directory
 MAX_JOURNAL = 64 << 20  # 1,000 trials of 400 evaluations
@@ -40,9 +40,12 @@ class NoLock:
 
 
 class Search:
-    """`settings`: the node `sweep.optuna`. `known`: what every job has of the keys that conditions
-    ask for. `recorded`: how many trials are jobs of the sweep; of later ones nothing came, and they
-    are drawn again. Raises UserError for settings, a space or a journal that cannot be used."""
+    """`settings`: the node `sweep.optuna`. `parameters`: each behind those that its conditions ask
+    for; `kept` knows them. `recorded`: how many trials are jobs of the sweep; of later ones nothing
+    came, and they are drawn again.
+
+    Raises UserError for settings, a space or a journal that cannot be used.
+    """
 
     def __init__(
         self,
@@ -51,11 +54,11 @@ class Search:
         parameters: Sequence[Parameter],
         objectives: Sequence[Objective],
         *,
-        known: Mapping[str, str],
+        kept: Kept,
         recorded: int = 0,
     ) -> None:
-        self.settings, self.objectives, self.known = settings, objectives, known
-        self.parameters = in_order(parameters, known)
+        self.settings, self.objectives = settings, objectives
+        self.parameters, self.kept = parameters, kept
         self.path = folder / JOURNAL
         if settings["pruner"] != "none" and len(objectives) > 1:
             raise UserError(
@@ -64,7 +67,7 @@ class Search:
             )
         self.total = settings["trials"]
         if settings["sampler"] == "grid":
-            self.total = min(self.total, grid_size(self.parameters))
+            self.total = min(self.total, grid_size(parameters))
         with quiet():
             self.sampler(0)  # a mistake in its arguments is found before there is a file
             pruner = make_pruner(settings["pruner"], settings["pruner_args"])
@@ -140,20 +143,19 @@ class Search:
     def suggest(self, trial: Any) -> dict[str, str]:
         chosen: dict[str, str] = {}
         for each in self.parameters:
-            if not holds(each, {**self.known, **chosen}):
-                continue
-            if each.choices:
-                value = trial.suggest_categorical(each.name, each.choices)
+            options = each.rows or ({each.name: ""},)
+            if not any(self.kept(row, chosen) for row in options):
+                continue  # its condition does not hold
+            if each.rows:
+                value = trial.suggest_categorical(each.name, each.labels)
             elif each.whole:
-                step = int(each.step or 1)
-                value = trial.suggest_int(
-                    each.name, int(each.low), int(each.high), step=step, log=each.log
-                )
+                low, high, step = int(each.low), int(each.high), int(each.step or 1)
+                value = trial.suggest_int(each.name, low, high, step=step, log=each.log)
             else:
                 value = trial.suggest_float(
                     each.name, each.low, each.high, step=each.step, log=each.log
                 )
-            chosen[each.name] = each.text(value)
+            chosen |= self.kept(each.row(value), chosen)
         return chosen
 
     def report(self, number: int, index: int, value: float | None) -> bool:

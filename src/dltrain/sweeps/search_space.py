@@ -1,158 +1,119 @@
-"""What a search may try: a parameter is a range or a list of choices, and may have a condition."""
+"""What a search tries: the axes of a sweep as parameters that a sampler draws."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from math import ceil, prod
+from dataclasses import dataclass
+from itertools import pairwise
+from math import isclose, prod
 from typing import Any
 
+from dltrain.config.grammar import Term
 from dltrain.errors import UserError
+from dltrain.sweeps.chooser import Chooser
+from dltrain.sweeps.space import Axis, Row, Space
 
 DIGITS = 6  # of a number that was drawn: what is typed again to repeat it
 MAX_GRID = 100_000
-Options = Callable[[str], list[str]]  # a group -> its choices
+# (what an axis gives, what was chosen before) -> what of it counts, as `sweep.when` says
+Kept = Callable[[Row, Mapping[str, str]], Row]
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """`key` as it stands before the `=` (`optimizer.lr`, `+experiment`); either `choices`, as they
-    stand behind it, or from `low` to `high`, both included."""
+    """Either one of `rows`, each a few keys with their values; or, where there are none, a number
+    for the key `name`, from `low` to `high`, both included."""
 
-    key: str
-    choices: tuple[str, ...] = ()
+    name: str
+    rows: tuple[Row, ...] = ()
     low: float = 0
     high: float = 0
     step: float | None = None
     log: bool = False
     whole: bool = False
-    when: str = ""  # `model=cnn` or `model=cnn,resnet`: it is there only in trials where that holds
+    conditional: bool = False
 
     @property
-    def name(self) -> str:
-        return self.key.lstrip("+~")
+    def labels(self) -> list[str]:
+        """Of the rows: what optuna, and whoever reads its journal, knows of them."""
+        if all(len(row) == 1 for row in self.rows):
+            return [value for row in self.rows for value in row.values()]
+        return [" ".join(f"{key}={value}" for key, value in row.items()) for row in self.rows]
 
-    def text(self, value: Any) -> str:
-        """The value behind the `=`."""
-        if self.choices or self.whole:
-            return str(value)
+    def row(self, value: Any) -> Row:
+        """Of what was drawn: a label, or a number."""
+        if self.rows:
+            return self.rows[self.labels.index(value)]
+        if self.whole:
+            return {self.name: str(value)}
         rounded = float(f"{value:.{DIGITS}g}")
-        return repr(float(min(max(rounded, self.low), self.high)))
+        return {self.name: repr(float(min(max(rounded, self.low), self.high)))}
 
     def num_values(self) -> int | None:
         """None where they are without end."""
         step = self.step or (1 if self.whole else 0)
-        if self.choices or not step:
-            return len(self.choices) or None
+        if self.rows or not step:
+            return len(self.rows) or None
         return int((self.high - self.low) / step + 1e-9) + 1
 
     def values(self) -> list[Any]:
         """All, where they have an end."""
-        if self.choices:
-            return list(self.choices)
+        if self.rows:
+            return self.labels
         found = [self.low + i * (self.step or 1) for i in range(self.num_values() or 0)]
         return [int(value) for value in found] if self.whole else found
 
 
-# ---------------------------------------------------------------------- from Hydra's grammar
-
-
-def parameter(override: Any, options: Options, when: str = "") -> Parameter:
-    """Of a parsed sweep override of Hydra. Raises UserError where nothing can be tried."""
-    kind, key = override.value_type.name, str(override.get_key_element())
-    made = Parameter(key, when=when)
-    value = override.value()
-    if kind == "INTERVAL_SWEEP":
-        return interval(made, value)
-    if kind == "RANGE_SWEEP":
-        return from_range(made, value)
-    if kind == "GLOB_CHOICE_SWEEP":
-        found = value.filter(options(made.name.partition("@")[0]))
-    else:
-        found = list(dict.fromkeys(override.sweep_string_iterator()))
-    if not found:
-        raise UserError(f"`{override.input_line}` gives no value to try")
-    return replace(made, choices=tuple(map(str, found)))
-
-
-def interval(made: Parameter, value: Any) -> Parameter:
-    low, high, tags = value.start, value.end, set(value.tags)
-    whole = "int" in tags or (isinstance(low, int) and isinstance(high, int))
-    is_log = "log" in tags
-    text = f"interval({low:g},{high:g})"
-    if unknown := tags - {"log", "int", "float"}:
-        raise UserError(f"{made.name}: there is no tag `{min(unknown)}`; write tag(log, {text})")
-    if not low < high:
-        raise UserError(f"{made.name}: {text} is empty; the first number must be the smaller one")
-    if is_log and low <= 0:
-        raise UserError(f"{made.name}: {text} with the tag log must begin above 0")
-    if whole and (low != int(low) or high != int(high)):
-        raise UserError(f"{made.name}: {text} with the tag int must have whole numbers as its ends")
-    return replace(made, low=low, high=high, log=is_log, whole=whole)
-
-
-def from_range(made: Parameter, value: Any) -> Parameter:
-    """Hydra's range has no end of its own: the last value is the one before `stop`."""
-    count = ceil((value.stop - value.start) / value.step - 1e-9) if value.step else 0
-    if count < 1:
-        raise UserError(f"{made.name}: the range gives no value to try")
-    last = value.start + (count - 1) * value.step
-    low, high = min(value.start, last), max(value.start, last)
-    if "log" in value.tags:
-        raise UserError(
-            f"{made.name}: a range has no tag log; write tag(log, int(interval({low:g},{high:g})))"
-        )
-    if count == 1:
-        return replace(made, choices=(str(low),))
-    whole = isinstance(low, int) and isinstance(high, int)
-    return replace(made, low=low, high=high, step=abs(value.step), whole=whole)
-
-
-# ---------------------------------------------------------------------- conditions
-
-
-def in_order(parameters: Sequence[Parameter], known: Mapping[str, str]) -> list[Parameter]:
-    """Each behind those that its condition asks for. `known`: what every job has, key -> value."""
-    names = [each.name for each in parameters]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise UserError(f"{min(twice)} is given twice in the search space; keep one of them")
-    for each in parameters:
-        for key, _ in conditions(each):
-            if key not in names and key not in known:
-                raise UserError(
-                    f"{each.name} is to be tried when {each.when}, and there is no `{key}`: it "
-                    "must be a parameter of the search, a group, or a key of the config"
-                )
-    left, done = list(parameters), []
-    while left:
-        ready = [e for e in left if not {key for key, _ in conditions(e)} & {p.name for p in left}]
-        if not ready:
-            raise UserError(
-                f"the conditions of {' and '.join(each.name for each in left[:3])} wait for one "
-                "another; take one of them away"
-            )
-        done += ready
-        left = [each for each in left if each not in ready]
-    return done
-
-
-def conditions(parameter: Parameter) -> list[tuple[str, list[str]]]:
-    """`model=cnn,resnet optimizer=sgd` -> what all must hold: a key and the values it may have."""
+def parameters_of(space: Space, chooser: Chooser, terms: Sequence[Term]) -> list[Parameter]:
+    """Each behind those that its conditions ask for. `terms`: as the axes were written, for what
+    they no longer tell: a range is numbers in a row, and not so many names."""
+    ranges = {term.key for term in terms if "range(" in term.text.partition("=")[2]}
     found = []
-    for part in parameter.when.split():
-        key, equals, values = part.partition("=")
-        if not (key and equals and values):
-            raise UserError(
-                f"{parameter.name}: its condition `{parameter.when}` must look like model=cnn"
-            )
-        found.append((key, values.split(",")))
+    for axis in (space.axes[index] for index in chooser.order):
+        conditional = any(key.lstrip("+") in space.when for key in axis.keys)
+        found.append(parameter(axis, is_range=axis.keys[0] in ranges, conditional=conditional))
     return found
 
 
-def holds(parameter: Parameter, chosen: Mapping[str, str]) -> bool:
-    """Whether the trial that has `chosen` (key -> value) so far has the parameter."""
-    return all(chosen.get(key) in values for key, values in conditions(parameter))
+def parameter(axis: Axis, *, is_range: bool = False, conditional: bool = False) -> Parameter:
+    interval, name = axis.interval, " ".join(axis.keys)
+    if interval is not None:
+        return Parameter(
+            name,
+            low=interval.low,
+            high=interval.high,
+            log=interval.log,
+            whole=interval.whole,
+            conditional=conditional,
+        )
+    numbers = numbers_in_a_row(axis) if is_range else None
+    if numbers is None:
+        return Parameter(name, axis.rows, conditional=conditional)
+    return Parameter(
+        name,
+        low=numbers[0],
+        high=numbers[-1],
+        step=numbers[1] - numbers[0],
+        whole=all(isinstance(number, int) for number in numbers),
+        conditional=conditional,
+    )
+
+
+def numbers_in_a_row(axis: Axis) -> list[float] | None:
+    """Ascending, one step apart; None where they are not."""
+    if len(axis.keys) > 1 or len(axis.rows) < 2:
+        return None
+    texts = [value for row in axis.rows for value in row.values()]
+    try:
+        numbers: list[float] = sorted(map(int, texts))
+    except ValueError:
+        try:
+            numbers = sorted(map(float, texts))
+        except ValueError:
+            return None
+    step = numbers[1] - numbers[0]
+    even = all(isclose(b - a, step) for a, b in pairwise(numbers))
+    return numbers if even and step > 0 else None
 
 
 def grid_size(parameters: Sequence[Parameter]) -> int:
@@ -163,7 +124,7 @@ def grid_size(parameters: Sequence[Parameter]) -> int:
                 f"sweep.optuna.sampler is grid, and {each.name} is an interval, which has no end "
                 "of values: list some, or take another sampler"
             )
-        if each.when:
+        if each.conditional:
             raise UserError(
                 f"sweep.optuna.sampler is grid, and {each.name} has a condition: take another "
                 "sampler, or hydra/sweeper=grid"
