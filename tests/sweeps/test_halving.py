@@ -25,7 +25,7 @@ class Jobs:
         self.folder, self.curves, self.fails_at = folder, curves, fails_at
         self.eval_every = eval_every
         self.trained = dict.fromkeys(curves, 0)
-        self.left_until_kill = math.inf
+        self.left_until_kill, self.dropped = math.inf, set()
         for job in curves:
             (folder / str(job)).mkdir(parents=True)
 
@@ -52,6 +52,9 @@ class Jobs:
             while self.trained[job] < min(end, LENGTH) and not self.failed(job):
                 self.epoch(job)
         return True
+
+    def drop(self, jobs, rung):
+        self.dropped |= set(jobs)
 
     def value_at(self, job, rung):
         if self.failed(job):
@@ -99,7 +102,12 @@ def run_halving(jobs, first, eta, kills=()):
         decisions = Decisions(jobs.folder, rungs_of(len(numbers), f"{first} epochs", eta), numbers)
         try:
             return halve(
-                numbers, decisions, advance=jobs.advance, value_at=jobs.value_at, mode="max"
+                numbers,
+                decisions,
+                advance=jobs.advance,
+                value_at=jobs.value_at,
+                drop=jobs.drop,
+                mode="max",
             )
         except KilledError:
             continue
@@ -113,6 +121,7 @@ def test_the_jobs_that_a_reference_stops_are_stopped(seed, tmp_path):
     jobs = random_jobs(draw, tmp_path, count)
     last = run_halving(jobs, first, eta)
     assert jobs.trained == reference(jobs, first, eta)
+    assert jobs.dropped == set(jobs.curves) - set(last)
     assert len(last) <= 1
 
 

@@ -18,6 +18,7 @@ from dltrain.commands import console, provenance
 from dltrain.commands.budget import refuse_a_spent_budget
 from dltrain.commands.final_test import test
 from dltrain.commands.signals import Signals
+from dltrain.config.durations import parse_duration
 from dltrain.durable import sync_folder
 from dltrain.engine.plan import PRUNED
 from dltrain.errors import CheckpointError
@@ -40,7 +41,7 @@ class Job:
     resume: bool = False  # `dltrain resume`: any change of the config was typed on purpose
     # Of a sweep: sees every row, and may give a reason to prune; a step at which to stop for now
     observe: Callable[[dict[str, Any]], str | None] | None = None
-    stop_at: int | None = None
+    stop_at: int | str | None = None  # or a duration: `3 epochs`
 
 
 @dataclass(frozen=True)
@@ -178,8 +179,17 @@ class Run:
         if self.job.observe is not None:
             self.recorder.observers.append(self.tell_observer)
         if self.job.stop_at is not None:
+            self.stop_step = self.step_of(self.job.stop_at)
             self.trainer.after_update.append(self.stop_in_time)
             self.stop_in_time(self.trainer)  # it may have been there when it was killed
+
+    def step_of(self, place: int | str) -> int:
+        if isinstance(place, int):
+            return place
+        trainer = self.trainer
+        return parse_duration(place).steps(
+            steps_per_epoch=trainer.steps_per_epoch, num_steps=trainer.num_steps
+        )
 
     def tell_observer(self, trainer: Any, row: dict[str, Any]) -> None:
         """What a sweep is told of every row; a reason that it gives prunes the run."""
@@ -193,8 +203,8 @@ class Run:
 
     def stop_in_time(self, trainer: Any) -> None:
         """At the step at which a sweep compares its runs; they may go on later."""
-        if self.job.stop_at is not None and trainer.step >= self.job.stop_at:
-            self.stopped = f"stopped at step {self.job.stop_at:,} to be compared"
+        if trainer.step >= self.stop_step:
+            self.stopped = f"stopped at step {self.stop_step:,} to be compared"
             trainer.stop(PRUNED)
 
     def show_first_batch(self) -> None:

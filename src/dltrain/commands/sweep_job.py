@@ -44,14 +44,15 @@ def run_recorded(
     signals: Signals,
     *,
     observe: Observe | None = None,
-    stop_at: int | None = None,
+    stop_at: int | str | None = None,
 ) -> Outcome:
     """Runs the job to its end; what goes wrong is in the outcome, and in the run's own files.
 
     observe: called with {"step", "num_steps", "epoch", "split", "loss/val", ...} at every log and
     evaluation; a reason that it gives stops the run after this evaluation, its checkpoint saved and
-    nothing tested: its status is `stopped`, and it can go on. stop_at: an optimizer step at which
-    the same happens, after an evaluation; the schedule still sees the whole budget.
+    nothing tested: its status is `stopped`, and it can go on. stop_at: an optimizer step, or a
+    duration such as `3 epochs`, at which the same happens, after an evaluation; the schedule still
+    sees the whole budget.
     """
     run_dir = folder / job.directory
     signals.on_stop = None  # that of a job before

@@ -19,7 +19,7 @@ from dltrain.commands import provenance
 from dltrain.commands.checked import checked
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir
 from dltrain.commands.signals import Signals
-from dltrain.commands.sweep_job import Outcome, run_recorded, trusted
+from dltrain.commands.sweep_job import Observe, Outcome, run_recorded, trusted
 from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
 from dltrain.config.sweep import check_sweep, is_of_sweep
@@ -29,6 +29,8 @@ from dltrain.sweeps.ledger import JobRecord, Ledger
 from dltrain.sweeps.names import job_directory
 
 Execute = Callable[["SweepTask", list[JobRecord]], None]
+# (a job, what it tells of an evaluation) -> the reason to prune it, or None
+Judge = Callable[[JobRecord, dict[str, Any]], str | None]
 
 
 @dataclass
@@ -52,6 +54,12 @@ class SweepTask:
     dry_run: bool = False
     goes_on: bool = False  # with the jobs that were recorded, whatever would be composed today
     retried: dict[int, int] = field(default_factory=dict)
+    # What a sweeper that decides on the way tells the launcher: who is to run now, whatever else is
+    # left; who says after an evaluation whether a job is to stop; and where each stops for now
+    only: set[int] | None = None
+    judge: Judge | None = None
+    stop_at: str | None = None
+    pruned: set[int] = field(default_factory=set)  # by the judge
     foreign: list[str] = field(default_factory=list)  # failed jobs of launchers that are not ours
     subdir_typed: bool = False
     names: dict[str, int] = field(default_factory=dict)  # of directories, and whose they are
@@ -170,6 +178,19 @@ class SweepTask:
         else:
             self.ledger.note(job.number, states.DONE, result=outcome.result)
 
+    def observer(self, job: JobRecord) -> Observe | None:
+        """For a job in this process: what it tells is judged here."""
+        judge = self.judge
+        if judge is None:
+            return None
+
+        def observe(event: dict[str, Any]) -> str | None:
+            reason = judge(job, event) if event["split"] == "val" else None
+            self.pruned |= {job.number} if reason else set()
+            return reason
+
+        return observe
+
     def tell_failure(self, job: JobRecord, outcome: Outcome) -> None:
         from dltrain.cli import print_error
 
@@ -242,7 +263,8 @@ def launch(
     task.compose(numbers, job_overrides)
     if not task.dry_run:
         task.hold()
-        left = [job for job in task.ledger.left(running=running) if job.number in numbers]
+        wanted = set(numbers) if task.only is None else task.only & set(numbers)
+        left = [job for job in task.ledger.left(running=running) if job.number in wanted]
         if task.goes_on:  # they come from a file
             left = [trusted(task.folder, job, task.allowed) for job in left]
         if left and task.signals.received is None:
@@ -266,8 +288,15 @@ def one_after_another(task: SweepTask, left: list[JobRecord]) -> None:
         decision = "again"
         while decision == "again":
             task.begin(job)
-            outcome = run_recorded(task.folder, job, task.allowed, task.signals)
-            task.end(job, outcome)
+            outcome = run_recorded(
+                task.folder,
+                job,
+                task.allowed,
+                task.signals,
+                observe=task.observer(job),
+                stop_at=task.stop_at,
+            )
+            task.end(job, outcome, pruned=job.number in task.pruned)
             decision = task.may_go_on(job, outcome)
         if decision == "stop":
             break

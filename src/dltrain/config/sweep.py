@@ -14,6 +14,7 @@ from dltrain.config.folder import config_dir
 from dltrain.config.messages import explain_resolution_error, shorten
 from dltrain.config.near import did_you_mean
 from dltrain.config.schema import TrainConfig, at_least, key, one_of
+from dltrain.config.search import search_problems
 from dltrain.errors import UserError
 
 MAX_REPEAT, MAX_JOBS_AT_ONCE, MAX_RETRIES = 100_000, 4096, 1000
@@ -133,6 +134,9 @@ def check_sweep(node: Any) -> dict[str, Any]:
         wrong = None if value is None and name == "random" else rule(value)
         if wrong:
             raise UserError(f"sweep.{name} is {shorten(shown(value), 100)}; {wrong}")
+    for name, value, wrong in search_problems(plain):
+        what = f"{name} is {shorten(shown(value), 100)}" if value is not None else f"`{name}`"
+        raise UserError(f"{what}; {wrong}")
     return dict(plain)
 
 

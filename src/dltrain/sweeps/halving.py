@@ -127,22 +127,23 @@ def halve(
     *,
     advance: Advance,
     value_at: Callable[[int, Rung], float | None],
+    drop: Callable[[list[int], Rung], None],
     mode: str,
 ) -> list[int]:
     """Runs all rungs, and the winner to its end. Returns the jobs that were still in it last.
 
-    `advance` skips what has got there already. `value_at`: None for a job that failed.
+    `advance` skips what has got there already. `value_at`: None for a job that failed. `drop` hears
+    of those that do not go on, at every start again.
     """
     left = list(jobs)
     for index, rung in enumerate(decisions.rungs):
-        if index < len(decisions.made):
-            left = decisions.made[index]["go_on"]
-            continue
-        if not advance(left, rung):
-            return left
-        values = {job: value_at(job, rung) for job in left}
-        go_on = best_of(values, rung.keep, mode)
-        decisions.add(rung, values, go_on)
+        if index == len(decisions.made):
+            if not advance(left, rung):
+                return left
+            values = {job: value_at(job, rung) for job in left}
+            decisions.add(rung, values, best_of(values, rung.keep, mode))
+        go_on = decisions.made[index]["go_on"]
+        drop([job for job in left if job not in go_on], rung)
         left = go_on
     advance(left, None)
     return left

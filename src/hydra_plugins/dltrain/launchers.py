@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 class BasicLauncher(Launcher):
     """Jobs one after another in this process, recorded in the sweep's ledger."""
 
+    stops_jobs = True  # where a sweeper says so, to go on later or never
+
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
