@@ -46,7 +46,7 @@ def train_all(make, jobs=None, *, every=1000):
         if not now.running():
             return jobs
         (number,) = now.running()
-        now.tell(number, "done", [quality(jobs[number])])
+        now.tell(number, [quality(jobs[number])])
         trained += 1
         if trained % every == 0:
             now = make(len(jobs))
@@ -94,7 +94,7 @@ def test_several_at_once_differ_and_the_total_is_kept(tmp_path):
         first = len(numbers)
         assert len({tuple(trial.values()) for trial in batch}) == len(batch)
         for number, trial in enumerate(batch, first):
-            now.tell(number, "done", [quality(trial)])
+            now.tell(number, [quality(trial)])
             numbers.append(number)
     assert numbers == list(range(7))
     assert now.running() == []
@@ -130,7 +130,7 @@ def test_every_point_of_a_grid_once(tmp_path):
     points = []
     while batch := now.ask(1):
         points.append(tuple(batch[0].values()))
-        now.tell(len(points) - 1, "done", [1.0])
+        now.tell(len(points) - 1, [1.0])
     assert len(points) == len(set(points)) == 12
 
 
@@ -141,11 +141,11 @@ def test_failed_pruned_and_not_finite_trials_count_and_are_told_once(tmp_path):
     now = search(tmp_path, space(LR), pruner="median")
     now.ask(4)
     now.report(1, 1, 0.25)
-    now.tell(0, "failed", None)
-    now.tell(1, "pruned", None)
-    now.tell(2, "done", None)
-    now.tell(3, "done", [0.5])
-    now.tell(3, "failed", None)
+    now.tell(0, None)
+    now.tell_pruned(1)
+    now.tell(2, None)
+    now.tell(3, [0.5])
+    now.tell(3, None)
     again = search(tmp_path, space(LR), pruner="median", recorded=4)
     states = [trial.state.name for trial in again.trials()]
     assert states == ["FAIL", "PRUNED", "FAIL", "COMPLETE"]
@@ -191,7 +191,7 @@ def test_the_median_pruner_stops_what_a_reference_stops(restarts, tmp_path):
             if now.report(number, index, value):
                 stop = index
                 break
-        now.tell(number, "pruned" if stop else "done", None if stop else [max(curve)])
+        now.tell_pruned(number) if stop else now.tell(number, [max(curve)])
         stops.append(stop)
     assert stops == median_stops(CURVES, 2)
     assert any(stops)
@@ -205,7 +205,7 @@ def test_the_other_pruners_stop_the_worst_and_not_the_best(pruner, tmp_path):
     for number, curve in enumerate(curves):
         now.ask(1)
         stop = any(now.report(number, index, value) for index, value in enumerate(curve, 1))
-        now.tell(number, "pruned" if stop else "done", None if stop else [max(curve)])
+        now.tell_pruned(number) if stop else now.tell(number, [max(curve)])
         stopped.append(stop)
     assert sum(stopped) > 10
     assert not stopped[39]
@@ -228,7 +228,7 @@ def test_several_objectives(tmp_path):
     now = search(tmp_path, space(LR), objectives, sampler="nsgaii")
     for number, values in enumerate([(0.5, 10), (0.9, 20), (0.4, 30), (0.7, 15)]):
         now.ask(1)
-        now.tell(number, "done", values)
+        now.tell(number, values)
     assert [trial.number for trial in now.study.best_trials] == [0, 1, 3]
     with pytest.raises(UserError, match=r"sweep\.optuna\.pruner is median"):
         search(tmp_path / "pruned", space(LR), objectives, pruner="median")
@@ -286,12 +286,12 @@ def test_a_pickle_in_a_journal_is_never_loaded(tmp_path):
     }
     with open(tmp_path / JOURNAL, "a") as file:
         file.write(json.dumps(line) + "\n")
-    now.tell(0, "done", [1.0])
+    now.tell(0, [1.0])
     for number, (sampler, args) in enumerate(SAMPLERS.items(), 1):
         settings = {"sampler": sampler, "sampler_args": args, "recorded": number}
         other = search(tmp_path, space(LR), **settings)
         assert len(other.ask(1)) == 1
-        other.tell(number, "done", [1.0])
+        other.tell(number, [1.0])
     assert payload in (tmp_path / JOURNAL).read_text()
 
 

@@ -24,6 +24,7 @@ JOURNAL = "optuna.jsonl"  # in the sweep's directory
 MAX_JOURNAL = 64 << 20  # 1,000 trials of 400 evaluations
 NEW_TRIAL = b'{"op_code":4,'  # how optuna begins such a line
 NAME = "dltrain"  # of the study: hyperband makes its brackets of it, so it must be the same
+PRUNED_AT = "pruned_at"  # of a trial: the evaluation
 # What optuna raises of a journal that it has not written, beside errors of reading
 FOREIGN = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RecursionError)
 
@@ -159,28 +160,42 @@ class Search:
         return chosen
 
     def report(self, number: int, index: int, value: float | None) -> bool:
-        """Evaluation `index` (from 1) of a trial; whether the pruner would stop it there."""
+        """Evaluation `index` (from 1) of a trial; whether the pruner stops it there, or has."""
         trial = self.trials()[number]
-        if trial.state.is_finished() or index in trial.intermediate_values:
+        if trial.state.is_finished():
             return False
-        shown = math.nan if value is None else value
+        if index in trial.intermediate_values:
+            return bool(trial.user_attrs.get(PRUNED_AT) == index)
         with quiet():
+            shown = math.nan if value is None else value
             self.storage.set_trial_intermediate_value(number, index, shown)
-            return bool(self.study.pruner.prune(self.study, self.storage.get_trial(number)))
+            stops = self.study.pruner.prune(self.study, self.storage.get_trial(number))
+            if stops:  # a run that is killed before it has stopped is stopped there again
+                self.storage.set_trial_user_attr(number, PRUNED_AT, index)
+        return bool(stops)
 
-    def tell(self, number: int, state: str, values: Sequence[float] | None) -> None:
-        """What became of a trial; told once, what comes later is not heard."""
+    def is_pruned(self, number: int) -> bool:
+        return PRUNED_AT in self.trials()[number].user_attrs
+
+    def tell(self, number: int, values: Sequence[float] | None) -> None:
+        """What came out of a trial, or that it failed; told once, what comes later is not heard."""
         from optuna.trial import TrialState
 
-        if self.trials()[number].state.is_finished():
-            return
-        with quiet():
-            if state == "pruned":
-                self.study.tell(number, state=TrialState.PRUNED)
-            elif state == "done" and values is not None:
-                self.study.tell(number, list(values))
-            else:
-                self.study.tell(number, state=TrialState.FAIL)
+        if values is None:
+            self._end(number, state=TrialState.FAIL)
+        else:
+            self._end(number, values=list(values))
+
+    def tell_pruned(self, number: int) -> None:
+        """Its value is that of the last evaluation."""
+        from optuna.trial import TrialState
+
+        self._end(number, state=TrialState.PRUNED)
+
+    def _end(self, number: int, **told: Any) -> None:
+        if not self.trials()[number].state.is_finished():
+            with quiet():
+                self.study.tell(number, **told)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ class BasicLauncher(Launcher):
     """Jobs one after another in this process, recorded in the sweep's ledger."""
 
     stops_jobs = True  # where a sweeper says so, to go on later or never
+    one_at_a_time = True
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

@@ -1,0 +1,175 @@
+"""`hydra/sweeper=optuna`: what is tried next is made of what came out of the trials before."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from dltrain import runs
+from dltrain.commands.sweep_grid import ComposedFacts
+from dltrain.commands.sweep_halving import monitored, refuse_launcher
+from dltrain.commands.sweep_launch import SweepTask
+from dltrain.commands.sweep_search_space import read_space, stored_space
+from dltrain.errors import UserError
+from dltrain.sweeps import ledger as states
+from dltrain.sweeps.chooser import Chooser
+from dltrain.sweeps.evaluations import read_evaluations
+from dltrain.sweeps.ledger import JobRecord
+from dltrain.sweeps.objectives import objectives_of, values_of
+from dltrain.sweeps.search import JOURNAL, Search, import_optuna
+from dltrain.sweeps.search_space import parameters_of
+from dltrain.sweeps.space import Space
+
+
+def search_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
+    """Asks for trials and runs them, batch after batch. Returns what the launches returned."""
+    import_optuna()
+    task: SweepTask = sweeper.task_function
+    settings = task.settings
+    if task.goes_on:
+        arguments, settings = stored_space(task)
+        task.asked = {**task.asked, "hydra": []}  # of a file: not for jobs that are new
+    optuna = settings["optuna"]
+    if optuna["pruner"] != "none":
+        refuse_launcher(sweeper.launcher, f"sweep.optuna.pruner={optuna['pruner']}")
+    with ExitStack() as stack:
+        facts = stack.enter_context(ComposedFacts(task))
+        space, terms = read_space(sweeper, facts, arguments, settings)
+        chooser = Chooser(space, facts)
+        if task.goes_on:
+            task.fixed = {term.bare_key for term in space.typed if not term.is_swept}
+        monitor, mode = find_monitor(task, space, facts)
+        if task.dry_run:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            task.hold()
+            folder = task.folder
+            stack.callback(forget_unless_recorded, task)
+        search = Search(
+            folder,
+            optuna,
+            parameters_of(space, chooser, terms),
+            objectives_of(optuna["objectives"], optuna["directions"], monitor=monitor, mode=mode),
+            kept=chooser.kept,
+            recorded=len(task.ledger.jobs),
+        )
+        return Trials(task, sweeper.launcher, space, search, monitor).run()
+
+
+def forget_unless_recorded(task: SweepTask) -> None:
+    """A search of which no job could be composed has not begun."""
+    if not task.ledger.asked:
+        (task.folder / JOURNAL).unlink(missing_ok=True)
+
+
+def find_monitor(task: SweepTask, space: Space, facts: ComposedFacts) -> tuple[str, str]:
+    """`checkpoint.monitor` and its mode, of all jobs. Raises UserError where that is tried too."""
+    for key in ("checkpoint.monitor", "checkpoint.mode"):
+        if key in space.keys:
+            raise UserError(f"{key} says which trial is better, and cannot be tried itself")
+    if task.ledger.jobs:
+        return monitored(task)
+    cfg = facts.composer([*task.asked["hydra"], *space.overrides({})], 0)
+    checkpoint: Any = OmegaConf.to_container(cfg.checkpoint, resolve=True)
+    return str(checkpoint["monitor"]), str(checkpoint["mode"])
+
+
+def batch_size(task: SweepTask, launcher: Any) -> int:
+    """How many trials are asked for at once: as many as are run at once."""
+    wanted = task.settings["jobs"]
+    if getattr(launcher, "one_at_a_time", False):
+        return 1
+    if isinstance(wanted, int):
+        return wanted
+    return len(list(Path("/dev").glob("nvidia[0-9]*"))) or len(os.sched_getaffinity(0))
+
+
+class Trials:
+    """Trials under way: asked for, run as jobs of the same number, judged and told."""
+
+    def __init__(
+        self, task: SweepTask, launcher: Any, space: Space, search: Search, monitor: str
+    ) -> None:
+        self.task, self.launcher, self.space, self.search = task, launcher, space, search
+        self.monitor = monitor
+        self.returned: list[Any] = []
+        task.num_jobs = max(search.total, len(task.ledger.jobs))
+        if search.settings["pruner"] != "none":
+            task.judge = self.judge
+
+    def run(self) -> list[Any]:
+        """To the total; or until a signal comes, or a failure that ends it."""
+        for note in self.space.notes:
+            print(f"note       {note}")
+        size = batch_size(self.task, self.launcher)
+        if self.task.dry_run:
+            self.launch([self.space.overrides(each) for each in self.search.ask(size)], 0)
+            print(f"and so on  {self.search.total} trials in all, made of what came before")
+            return self.returned
+        self.settle()
+        if cut_off := self.search.running():
+            jobs = self.task.ledger.jobs
+            self.task.only = set(cut_off)  # and none that failed: their trials are over
+            self.launch([jobs[number].overrides for number in sorted(jobs)], 0)
+            self.task.only = None
+        while not self.is_over() and (batch := self.search.ask(size)):
+            first = len(self.task.ledger.jobs)
+            self.launch([self.space.overrides(chosen) for chosen in batch], first)
+        return self.returned
+
+    def launch(self, overrides: Sequence[Sequence[str]], first: int) -> None:
+        self.returned.append(self.launcher.launch(overrides, first))
+        if not self.task.dry_run:
+            self.settle()
+
+    def is_over(self) -> bool:
+        """Some of it was stopped: by a signal, or as sweep.on_error says."""
+        task = self.task
+        failed = task.settings["on_error"] == "stop" and task.exit_code
+        return task.signals.received is not None or bool(self.search.running()) or bool(failed)
+
+    # ------------------------------------------------------------------ what became of them
+
+    def settle(self) -> None:
+        """Tells of every trial whose job has ended."""
+        for number in self.search.running():
+            job = self.task.ledger.jobs[number]
+            state = self.state_of(job)
+            if state == states.DONE:
+                values = values_of(self.task.folder / job.directory, self.search.objectives)
+                self.search.tell(number, values)
+            elif state == states.PRUNED:
+                self.search.tell_pruned(number)
+            elif state == states.FAILED:
+                self.search.tell(number, None)
+
+    def state_of(self, job: JobRecord) -> str:
+        """One that was pruned, and killed before that was noted, is pruned."""
+        state = self.task.ledger.state(job.number).state
+        if state != states.PENDING or not self.search.is_pruned(job.number):
+            return state
+        summary = runs.read_if_whole(self.task.folder / job.directory / runs.SUMMARY)
+        if summary.get("status") != "stopped":
+            return state
+        self.task.ledger.note(job.number, states.PRUNED)
+        return states.PRUNED
+
+    def judge(self, job: JobRecord, event: dict[str, Any]) -> str | None:
+        """After an evaluation: whether the pruner stops it. All that it has not heard of is read
+        from the run's own file: it was cut off, perhaps, before it was heard."""
+        curve = read_evaluations(self.task.folder / job.directory, self.monitor)
+        for index, row in enumerate(curve, 1):
+            if self.search.report(job.number, index, row.value):
+                return f"{self.search.settings['pruner']}: {describe(self.monitor, row.value)}"
+        return None
+
+
+def describe(monitor: str, value: float | None) -> str:
+    shown = "not finite" if value is None else f"{value:.4g}"
+    return f"{monitor} was {shown}, which other trials were better than by then"
