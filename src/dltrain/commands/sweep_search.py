@@ -121,7 +121,20 @@ class Trials:
         while not self.is_over() and (batch := self.search.ask(size)):
             first = len(self.task.ledger.jobs)
             self.launch([self.space.overrides(chosen) for chosen in batch], first)
+        self.show()
         return self.returned
+
+    def show(self) -> None:
+        """Which trials are best, where that is no single one; and pictures."""
+        from dltrain.sweeps.search_plots import draw_search
+
+        if len(self.search.objectives) > 1:
+            front = sorted(trial.number for trial in self.search.study.best_trials)
+            names = " and ".join(each.name for each in self.search.objectives)
+            shown = ", ".join(map(str, front)) or "none"
+            print(f"best       no trial beats these in {names}: {shown}")
+        if drawn := draw_search(self.task.folder, self.search):
+            print(f"plots      {self.task.folder}: {', '.join(drawn)}")
 
     def launch(self, overrides: Sequence[Sequence[str]], first: int) -> None:
         self.returned.append(self.launcher.launch(overrides, first))
