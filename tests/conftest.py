@@ -75,6 +75,12 @@ def _no_cache():
         yield
 
 
+@pytest.fixture(scope="session")
+def call_dltrain():
+    """A function for fixtures that several tests share: `call_dltrain(argv, folder)`."""
+    return call
+
+
 @pytest.fixture
 def dltrain(tmp_path):
     """A function: `dltrain("train", "seed=1")` in this process, below tmp_path."""

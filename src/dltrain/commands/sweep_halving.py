@@ -14,6 +14,8 @@ from dltrain.sweeps.evaluations import Evaluation, read_evaluations
 from dltrain.sweeps.halving import Decisions, Rung, halve, rungs_of
 from dltrain.sweeps.ledger import JobState
 
+MONITOR = "checkpoint.monitor"
+
 
 def halving_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """Records all jobs, then runs rung after rung. Returns what the last launch returned."""
@@ -23,6 +25,7 @@ def halving_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
         overrides = [job.overrides for _, job in sorted(task.ledger.jobs.items())]
     else:
         overrides = grid_jobs(sweeper, arguments)
+        refuse_several({text for job in overrides for text in job if text.startswith(MONITOR)})
     settings = task.settings["halving"]
     rungs = rungs_of(len(overrides), settings["first"], settings["eta"])
     task.only = set()  # recorded, and not yet run
@@ -104,12 +107,16 @@ class Rungs:
 def monitored(task: SweepTask) -> tuple[str, str]:
     """`checkpoint.monitor` and its mode. Raises UserError where jobs do not agree."""
     found = {
-        (job.config["checkpoint"]["monitor"], job.config["checkpoint"]["mode"])
+        (str(job.config["checkpoint"]["monitor"]), str(job.config["checkpoint"]["mode"]))
         for job in task.ledger.jobs.values()
     }
-    if len(found) > 1:
-        raise UserError(
-            "checkpoint.monitor and checkpoint.mode differ between the jobs, which are to be "
-            "compared by them; let all have the same"
-        )
+    refuse_several({f"{MONITOR}={monitor}" for monitor, _ in found})
     return found.pop()
+
+
+def refuse_several(texts: set[str]) -> None:
+    if len(texts) > 1:
+        raise UserError(
+            f"jobs are compared by {MONITOR}, which must be the same for all; here they have "
+            + " and ".join(sorted(texts)[:3])
+        )
