@@ -1,6 +1,6 @@
 """Successive halving and the whole grid on digits: the same best setting? for how many epochs?
 
-    python scripts/bench/sweep_halving.py [--seeds 3] [--monitor loss/val] [--first 3epochs] [--eta 3]
+  python scripts/bench/sweep_halving.py [--seeds 3] [--monitor loss/val] [--first 3epochs] [--eta 3]
 
 Trains 16 settings (8 learning rates, 2 sizes) for 18 epochs each, once all of them and once by
 `hydra/sweeper=halving`, for each seed, and prints a line a seed. Counts epochs, not seconds.
