@@ -16,11 +16,12 @@ YAMLS = sorted(config_dir().rglob("*.yaml"))
 CHOICES = sorted(
     (path.parent.relative_to(config_dir()).as_posix(), path.stem)
     for path in YAMLS
-    if path.parent != config_dir()
+    if path.parent != config_dir() and path.parent.parent.name != "hydra"
 )
 OURS = [choice for choice in CHOICES if choice[0] not in ("hydra", "experiment")]
-# Groups whose choices are tried by training with them; those of the others are only built
-TRAINED = [choice for choice in OURS if choice[0] not in ("dataset", "model")]
+# Groups whose choices are tried by training with them; those of the others are only built, and
+# those of `sweep` are not for a single run: tests/commands/test_sweep_space.py
+TRAINED = [choice for choice in OURS if choice[0] not in ("dataset", "model", "sweep")]
 LISTS = ("callbacks", "loggers")
 # What would be read from the data, where there is none
 FACTS = {

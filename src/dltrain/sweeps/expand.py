@@ -53,8 +53,8 @@ def combinations(chooser: Chooser) -> Iterator[Row]:
     for axis in axes:
         if axis.interval is not None:
             raise UserError(
-                f"`{axis.key}`: an interval has no end of values; draw some with sweep.random=20, "
-                f"or list them: {axis.key}=1,2,3"
+                f"`{axis.text}`: an interval has no end of values; draw some with "
+                "sweep.random=20, or list some: key=1,2,3"
             )
     found: list[tuple[list[int], Row]] = [([0] * len(axes), {})]
     for index in order:

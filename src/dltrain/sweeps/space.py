@@ -25,6 +25,7 @@ class Axis:
     rows: tuple[Row, ...]
     interval: Interval | None = None
     key: str = ""  # of the interval
+    text: str = ""  # as it was typed
 
     @property
     def keys(self) -> list[str]:
@@ -162,7 +163,7 @@ def zipped(
 def axis_of(terms: Sequence[Term]) -> Axis:
     first = terms[0]
     if len(terms) == 1 and first.interval is not None:
-        return Axis((), first.interval, first.key)
+        return Axis((), first.interval, first.key, first.text)
     lengths = {term.bare_key: len(term.values or (term.fixed,)) for term in terms}
     for term in terms:
         if term.interval is not None:
