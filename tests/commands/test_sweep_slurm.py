@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -104,6 +105,28 @@ def test_a_job_whose_time_is_up_is_put_back_and_goes_on_to_the_same_bytes(
     assert_same(run, slurm / "here" / "0")
     assert len(json.loads((run / "run.json").read_text())["resumed"]) == 1
     assert len(list(slurm.glob("*.sh"))) == 1
+
+
+@pytest.mark.slow
+def test_a_job_that_slurm_itself_puts_back_is_not_taken_for_one_that_ended(start, slurm, tmp_path):
+    """Preempted with SIGTERM alone, it saves and ends before it waits in the queue again."""
+    process, run = under_way(tmp_path, start)
+    (slurm / "100.requeue").touch()
+    os.kill(int((slurm / "100.pid").read_text()), signal.SIGTERM)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, (out, err)
+    assert summary_of(run)["status"] == "completed"
+    assert len(json.loads((run / "run.json").read_text())["resumed"]) == 1
+
+
+@pytest.mark.slow
+def test_a_job_that_somebody_cancels_is_said_to_be_cut_off(start, slurm, tmp_path):
+    process, _ = under_way(tmp_path, start)
+    subprocess.run(["scancel", "--name=dltrain", "100"], check=True)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert b"dltrain: error: 0: cut off at step" in err
+    assert b"told to stop by submitit_slurm, or by whoever cancelled it" in err
 
 
 @pytest.mark.slow

@@ -195,7 +195,10 @@ class Watch:
         if not ticket.identity:  # of a process that is not known
             return None if is_held(run_dir) else self.told_by_files(ticket, "it has ended")
         if has_told and not (is_alive and self.engine.near):
-            return read_outcome(ticket.place, ticket.job.number)
+            told = read_outcome(ticket.place, ticket.job.number)
+            was_stopped = told is not None and told.exit_code in (130, 143)
+            if not (was_stopped and is_alive) or self.stopping:
+                return told  # otherwise Slurm may be about to run it again
         if is_alive:
             ticket.missed = None
             return None

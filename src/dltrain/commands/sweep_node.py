@@ -63,6 +63,7 @@ class NodeJob:
         if folder.is_relative_to(here):
             folder = folder.relative_to(here)  # shorter to read
         try:
+            file_of(place, self.number).unlink(missing_ok=True)  # of the start before a preemption
             runs.write_json(file_of(place, self.number, BEGAN), {"host": os.uname().nodename})
             self.prepare()
             job = read_job(folder, self.number, self.allowed)
