@@ -106,6 +106,18 @@ def test_a_failure_is_told_with_its_reason_and_the_others_are_trained(shell, tmp
 
 
 @pytest.mark.slow
+def test_what_fails_is_tried_again_or_ends_the_sweep(shell, tmp_path):
+    argv = ("train", "-m", "loader.batch_size=5000,64", *SHORT, LOCAL, "sweep.jobs=1")
+    outcome = shell(*argv, "hydra.sweep.dir=again", "sweep.on_error=retry:2")
+    assert outcome.code == 1
+    assert outcome.err.count("dltrain: error: 0_batch_size=5000: loader.batch_size is 5000") == 3
+    assert len(places(tmp_path / "again")) == 4
+    outcome = shell(*argv, "hydra.sweep.dir=stop", "sweep.on_error=stop")
+    assert outcome.code == 1
+    assert places(tmp_path / "stop") == ["1"]
+
+
+@pytest.mark.slow
 def test_a_job_that_dies_is_a_failure_that_names_its_log(start, tmp_path):
     process, _, pid = under_way(tmp_path, start)
     os.kill(pid, signal.SIGKILL)

@@ -57,7 +57,8 @@ def test_slurm_is_looked_for_before_anything_is_recorded(monkeypatch):
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="there is no sbatch and srun here"):
-        check("submitit_slurm", settings_of("submitit_slurm"))
+        check("submitit_slurm", settings_of("submitit_slurm"), dry_run=False)
+    check("submitit_slurm", settings_of("submitit_slurm"), dry_run=True)
 
 
 def test_a_place_is_always_a_new_folder(tmp_path):

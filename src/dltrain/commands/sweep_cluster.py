@@ -39,9 +39,11 @@ PACKAGES = {
 }
 
 
-def check(launcher: str, settings: dict[str, Any]) -> None:
-    """Raises UserError for settings that cannot be, and for a package that is missing."""
+def check(launcher: str, settings: dict[str, Any], *, dry_run: bool) -> None:
+    """Raises UserError for settings that cannot be, and for what is needed here and missing."""
     check_settings(launcher, settings)
+    if dry_run:  # at home, perhaps
+        return
     require(*PACKAGES[launcher], launcher)
     if launcher == "submitit_slurm" and not (which("sbatch") and which("srun")):
         raise UserError(
@@ -54,7 +56,7 @@ def run_on_cluster(
     launcher: str, settings: dict[str, Any], task: SweepTask, left: list[JobRecord]
 ) -> None:
     """Runs the jobs there; returns when all have ended, or have been stopped or left alone."""
-    share = Share.of(settings, task.settings.get("jobs", "auto"))
+    share = Share.of(settings, task.settings["jobs"])
     engine = make_engine(launcher, settings, task, share)
     try:
         Watch(task, engine, share).run(left)
@@ -66,7 +68,7 @@ def make_engine(launcher: str, settings: dict[str, Any], task: SweepTask, share:
     if launcher == "ray":
         from dltrain.sweeps.ray_engine import RayEngine
 
-        policy, _, times = str(task.settings.get("on_error", "continue")).partition(":")
+        policy, _, times = task.settings["on_error"].partition(":")
         return RayEngine(settings, int(times) if policy == "retry" else 0)
     from dltrain.sweeps.submitit_engine import SlurmEngine, SubmititLocalEngine
 

@@ -30,7 +30,8 @@ class ClusterLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
         from dltrain.commands.sweep_cluster import check
 
-        check(self.name, self.settings)  # a mistake costs a second
+        dry_run = getattr(task_function, "dry_run", False)
+        check(self.name, self.settings, dry_run=dry_run)  # a mistake costs a second
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
