@@ -2,8 +2,12 @@
 
 import json
 import shutil
+from datetime import datetime
+from pathlib import Path
 
 import pytest
+
+from dltrain.commands.rerun import name_of_rerun
 
 SHORT = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[16]")
 SAME_AGAIN = ("hydra.run.dir=again", "loggers=none")
@@ -104,7 +108,18 @@ def test_without_a_directory_of_its_own_it_gets_one_by_name(run_dir, dltrain, tm
     (record,) = (tmp_path / "outputs").rglob("run.json")
     made = record.parent
     assert made.parent.name == "digits_mlp"
-    assert made.name.endswith("_rerun")
+    assert made.name.endswith("_rerun_of_r")
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("outputs/x/2026-11-23_09-02-11", "2026-11-24_10-00-00_rerun_of_2026-11-23_09-02-11"),
+    ("s/3_optimizer.lr=0.1,seed=2", "2026-11-24_10-00-00_rerun_of_3_optimizer.lr=0.1,seed=2"),
+    ("x/2026-11-24_09-00-00_rerun_of_r", "2026-11-24_10-00-00_rerun_of_2026-11-24_09-00-00"),
+    ("/", "2026-11-24_10-00-00_rerun"),
+    ("a\x1b[2J b", "2026-11-24_10-00-00_rerun_of_a2Jb"),
+])  # fmt: skip
+def test_its_name_says_of_what_it_is_a_rerun(old, new):
+    assert name_of_rerun(Path(old), datetime(2026, 11, 24, 10)) == new
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,14 @@ def test_what_changes_no_result_is_not_shown(make_run, found):
     assert differing(found()) == []
 
 
+def test_a_rerun_is_the_same_setting(make_run, found):
+    """It has in its config what `auto` stood for."""
+    make_run("a", **{"trainer.device": "auto", "trainer.threads": "auto"})
+    again = {"trainer.device": "cpu", "trainer.threads": 1, "loader.num_workers": 2}
+    make_run("b", **again, **{"callbacks.graph": {"_target_": "x"}, "checkpoint.keep": 5})
+    assert differing(found()) == []
+
+
 def test_what_follows_from_a_choice_is_not_shown_unless_it_was_varied(make_run, found):
     cnn = {"model": {"_target_": "dltrain.models.cnn.CNN", "channels": [8]}, "optimizer.lr": 0.1}
     choices = {"dataset": "digits", "model": "cnn", "optimizer": "adamw"}

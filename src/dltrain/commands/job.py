@@ -18,6 +18,7 @@ from dltrain.commands.run import Job, Result, Run
 from dltrain.commands.signals import Signals
 from dltrain.config.check import select
 from dltrain.config.monitors import check_monitor
+from dltrain.effects import MAY_GO_ON
 from dltrain.engine.plan import SIGNAL
 from dltrain.errors import UserError
 
@@ -96,39 +97,12 @@ def decide_to_go_on(job: Job, run_dir: Path) -> bool:
     return True
 
 
-# What may change when a run goes on: budget, logging, placement
-FREE_KEYS = (
-    "name",
-    "resume",
-    "trainer.budget",
-    "trainer.max_epochs",
-    "trainer.max_steps",
-    "trainer.max_time",
-    "trainer.log_every",
-    "trainer.device",
-    "loader.num_workers",
-    "loader.placement",
-    "dataset.root",
-    "dataset.download",
-    "dataset.cache",
-    "dataset.cache_limit_gb",
-    "loggers",
-    "callbacks.progress",
-    "callbacks.profiler",
-    "callbacks.histograms",
-    "callbacks.graph",
-    "callbacks.embeddings",
-    "checkpoint.every",
-    "checkpoint.keep",
-)
-
-
 def changes(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
     """Lines `key: old -> new` for what differs and may not."""
     lines = []
     for key in sorted(old.keys() | new.keys()):
         name, before, after = f"{prefix}{key}", old.get(key), new.get(key)
-        if name in FREE_KEYS or before == after:
+        if name in MAY_GO_ON or before == after:
             continue
         if isinstance(before, dict) and isinstance(after, dict):
             lines += changes(before, after, f"{name}.")

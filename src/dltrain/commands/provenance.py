@@ -21,6 +21,7 @@ from dltrain import runs
 from dltrain.build_data import fingerprint
 from dltrain.commands.code import git_state, source_digests
 from dltrain.durable import replace_text
+from dltrain.effects import NO_NUMBER
 
 if TYPE_CHECKING:
     from dltrain.build_data import Data
@@ -135,22 +136,14 @@ def config_digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
 
 
-# Keys that change no number: where things lie, what is shown, what is kept
-WITHOUT_EFFECT = (
-    "name", "resume", "trainer.device", "trainer.threads", "dataset.root", "dataset.download",
-    "dataset.cache", "dataset.cache_limit_gb", "loader.num_workers", "loader.placement", "loggers",
-    "callbacks.progress", "callbacks.profiler", "checkpoint.keep",
-)  # fmt: skip
-
-
 def settings_digest(config: dict[str, Any]) -> str:
     """Of what decides the numbers of a run: two runs with the same should be the same."""
     kept = {
-        key: {k: v for k, v in node.items() if f"{key}.{k}" not in WITHOUT_EFFECT}
+        key: {k: v for k, v in node.items() if f"{key}.{k}" not in NO_NUMBER}
         if isinstance(node, dict)
         else node
         for key, node in config.items()
-        if key not in WITHOUT_EFFECT
+        if key not in NO_NUMBER
     }
     return config_digest(kept)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from dltrain.commands.provenance import changes_since, kind_of, settings_digest
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
+from dltrain.effects import MAY_BE_REMADE
 from dltrain.errors import UserError
 from dltrain.sameness import Sameness, compare_runs
 from dltrain.stored import apply_overrides, not_taken_over, stored_choices, stored_config
@@ -31,21 +33,17 @@ weights whether they are the same to the last bit, and what has changed since: d
   dltrain rerun outputs/digits_mlp/2026-11-23_09-02-11 hydra.run.dir=again
   dltrain rerun latest dataset.root=/data/mnist            # the data has moved
 
-What may be typed changes no number, or is asked for on purpose: hydra.run.dir, dataset.root,
-dataset.download, dataset.cache, loader.num_workers, loader.placement, loggers, name,
-trainer.device, trainer.threads.
+What may be typed changes no number, or is asked for on purpose: hydra.run.dir, name, loggers,
+dataset.root, dataset.download, dataset.cache, dataset.cache_limit_gb, loader.num_workers,
+loader.placement, trainer.device, trainer.threads.
 
 Exit code 0: the same; 6: different.
 """
 OWN = ("hydra.run.dir",)
-CONFIG = (
-    "dataset.root", "dataset.download", "dataset.cache", "dataset.cache_limit_gb",
-    "loader.num_workers", "loader.placement", "loggers", "name", "trainer.device",
-    "trainer.threads",
-)  # fmt: skip
 DIFFERENT = 6
 REPORT = "rerun.json"
 MAX_LINES = 30
+MAX_NAME = 80  # characters of the old run's name in the new one's
 
 
 def main(argv: list[str]) -> int:
@@ -58,7 +56,7 @@ def main(argv: list[str]) -> int:
     if flag or not rest:
         what = f"there is no flag {flag}" if flag else "rerun needs the directory of a run"
         raise UserError(f"{what}; write `dltrain rerun RUN [key=value ...]`")
-    asked = take_apart(rest[0], rest[1:], OWN, CONFIG)
+    asked = take_apart(rest[0], rest[1:], OWN, MAY_BE_REMADE)
     asked.allowed = allowed
     runs.refuse_links(asked.run_dir)
     old = Before(asked.run_dir)
@@ -128,8 +126,7 @@ def job_of(asked: Asked, old: Before) -> tuple[Job, list[str]]:
     given = asked.own.get("hydra.run.dir")
     if given is not None and not str(given).strip():
         raise UserError("hydra.run.dir is empty; it must be the path of a folder")
-    now = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    run_dir = Path(runs.OUTPUTS) / config["name"] / f"{now}_rerun"
+    run_dir = Path(runs.OUTPUTS) / config["name"] / name_of_rerun(asked.run_dir, datetime.now())
     job = Job(
         run_dir=run_dir if given is None else Path(str(given)),
         config=config,
@@ -139,6 +136,14 @@ def job_of(asked: Asked, old: Before) -> tuple[Job, list[str]]:
         allowed=asked.allowed,
     )
     return job, not_taken_over(asked.run_dir, cfg)
+
+
+def name_of_rerun(run_dir: Path, now: datetime) -> str:
+    """`<date>_<time>_rerun_of_<the run's own name>`, so that a list of runs says what belongs
+    together; of a rerun's name what it was made of is left out."""
+    old = Path(os.path.abspath(run_dir)).name.partition("_rerun")[0]
+    old = "".join(c for c in old if c.isalnum() or c in "-_=.,+")[:MAX_NAME]
+    return f"{now:%Y-%m-%d_%H-%M-%S}_rerun_of_{old}" if old else f"{now:%Y-%m-%d_%H-%M-%S}_rerun"
 
 
 # ---------------------------------------------------------------------- what came out

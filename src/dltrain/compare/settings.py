@@ -7,24 +7,21 @@ from collections.abc import Iterable, Sequence
 
 from dltrain.compare.run import Run, Value
 from dltrain.config.near import did_you_mean
+from dltrain.effects import FACTS_OF_DATA, NO_RESULT, covers
 from dltrain.errors import UserError
-
-# They change no result, or follow from what does; `--columns` and `--where` know them all the same
-UNSHOWN = {"name", "resume", "dataset.root", "dataset.download", "trainer.log_every", "loggers"}
-UNSHOWN_BELOW = ("loggers.", "callbacks.progress.", "callbacks.profiler.")
-FACTS_OF_DATA = {"num_classes", "image_shape", "input_shape", "mean", "std"}
 
 
 def differing(found: Sequence[Run]) -> list[str]:
     """The keys in which runs differ: choices of groups, settings in the config's order, the seed.
 
-    Not what follows from another: facts of the data where the dataset differs, the class where the
+    Not what changes no result (`--columns` and `--where` know it all the same), and not what
+    follows from another: facts of the data where the dataset differs, the class where the
     group's choice does, and the keys that only some choices of a group have, unless they were
     varied within one.
     """
     keys = {key: None for run in found for key in run.settings}
-    varied = [key for key in keys if len({identity(run, key) for run in found}) > 1]
-    kept = [key for key in varied if not is_unshown(key) and not follows(key, varied, found)]
+    varied = [key for key in keys if is_varied(key, found)]
+    kept = [key for key in varied if not covers(NO_RESULT, key) and not follows(key, varied, found)]
     return sorted(kept, key=lambda key: (key == "seed", "." in key))
 
 
@@ -34,8 +31,8 @@ def identity(run: Run, key: str) -> object:
     return (value,) if isinstance(value, bool) else value
 
 
-def is_unshown(key: str) -> bool:
-    return key in UNSHOWN or key.startswith(UNSHOWN_BELOW)
+def is_varied(key: str, found: Iterable[Run]) -> bool:
+    return len({identity(run, key) for run in found}) > 1
 
 
 def follows(key: str, varied: Sequence[str], found: Sequence[Run]) -> bool:

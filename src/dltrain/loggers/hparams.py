@@ -6,18 +6,14 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
+from dltrain.effects import FACTS_OF_DATA, NO_RESULT, covers
+
 GROUPS = (
     *("dataset", "augmentation", "loader", "model", "task"),
     *("optimizer", "scheduler", "trainer", "callbacks"),
 )
 MAX_CHARACTERS = 40
-# Facts of the data, places, and what only tells how often something is shown.
-NOT_HYPERPARAMETERS = {
-    *("mean", "std", "num_classes", "image_shape", "input_shape"),
-    *("_target_", "root", "download"),
-    *("log_every", "eval_every", "eval_batch_size", "threads", "progress", "profiler"),
-    *("histograms", "graph", "embeddings"),
-}
+NOT_HYPERPARAMETERS = (*NO_RESULT, "trainer.eval_every", "loader.eval_batch_size")
 
 Value = bool | float | str
 
@@ -37,9 +33,11 @@ def hyperparameters(config: dict[str, Any]) -> dict[str, Value]:
 
 
 def _leaves(key: str, value: Any) -> Iterator[tuple[str, Value]]:
+    if covers(NOT_HYPERPARAMETERS, key):
+        return
     if isinstance(value, dict):
         for name, inner in value.items():
-            if name not in NOT_HYPERPARAMETERS:
+            if name != "_target_" and name not in FACTS_OF_DATA:
                 yield from _leaves(f"{key}.{name}", inner)
     elif isinstance(value, bool):
         yield key, value
