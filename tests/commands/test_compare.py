@@ -71,7 +71,8 @@ def test_without_a_path_it_is_all_below_outputs(sweep, dltrain, tmp_path):
 ])  # fmt: skip
 def test_the_files_ending_says_the_format(sweep, dltrain, tmp_path, name, begins):
     outcome = dltrain("compare", str(sweep), "--output", name)
-    assert (outcome.code, outcome.out) == (0, "")
+    assert outcome.code == 0
+    assert f" {name}: 6 rows\n" in outcome.out
     assert (tmp_path / name).read_text().startswith(begins)
 
 
@@ -82,6 +83,32 @@ def test_a_diff_names_what_differs(sweep, dltrain):
     assert lines == [["seed", "0", "2"], ["optimizer.lr", "0.001", "0.01"]]
     assert "2 settings differ" in outcome.err
     assert "holds 6 runs" in dltrain("compare", "--diff", str(sweep), str(last)).err
+
+
+def test_runs_of_a_diff_can_be_named_as_the_table_does(sweep, dltrain):
+    first, *_, last = sorted(path.name for path in sweep.glob("*_lr*"))
+    outcome = dltrain("compare", str(sweep), "--diff", first, last, "--format", "csv")
+    assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[0] == f"setting,{first},{last}"
+    assert len(outcome.out.splitlines()) == 3, "the learning rate and the seed"
+    refused = dltrain("compare", str(sweep), "--diff", first, "nothing_such")
+    assert (refused.code, refused.out) == (2, "")
+    assert "`nothing_such` is neither a directory nor a run in the table" in refused.err
+
+
+def test_a_run_does_not_differ_from_itself(sweep, dltrain):
+    first = str(min(sweep.glob("*_lr*")))
+    for kind in ("csv", "json", "markdown", "table"):
+        outcome = dltrain("compare", "--diff", first, first, "--format", kind)
+        assert outcome.code == 0, outcome.err
+        assert "0 settings differ" in outcome.err
+
+
+def test_files_for_machines_say_where_each_run_is(sweep, dltrain):
+    outcome = dltrain("compare", str(sweep), "--format", "csv")
+    header, *rows = outcome.out.splitlines()
+    assert header.endswith(",path")
+    assert all(Path(row.rpartition(",")[2]).is_dir() for row in rows)
 
 
 def test_a_plot_and_a_map_are_drawn(sweep, dltrain, tmp_path):
@@ -112,7 +139,16 @@ def test_foreign_and_damaged_folders_are_named(finished_run, dltrain, tmp_path):
     (["--plot", "x.gif"], ".png, .svg, .pdf"), (["--plot"], "expected one argument"),
     (["--heatmap", "lr", "seed"], "--heatmap needs --plot"), (["--port", "1"], "--tensorboard"),
     (["--heatmap", "lr", "--plot", "x.png"], "two settings"), (["--diff", "a"], "2 arguments"),
-    (["--diff", "a", "b", "--tensorboard"], "two things"), (["--diff", "a", "b", "."], "one more"),
+    (["--diff", "a", "b", "--tensorboard"], "two things"),
+    (["--diff", "a", "b", "."], "no run in ."),
+    (["--output", "r.xlsx"], "r.xlsx: the file must end in .md, .csv, .json, .txt"),
+    (["--smooth", "0.5"], "--plot"), (["--descending"], "--descending needs --sort"),
+    (["--columns", "lr", "--metrics", "best"], "--columns names every column"),
+    (["--diff", "a", "b", "--where", "seed == 1"], "--where says nothing together with --diff"),
+    (["--plot", "x.png", "--at", "5"], "--at says nothing together with --plot"),
+    (["--plot", "x.png", "--format", "csv"], "--format says nothing together with --plot"),
+    (["--plot", "x.png", "--heatmap", "--smooth", "0"], "together with --heatmap"),
+    (["--tensorboard", "--group", "seed"], "--group says nothing together with --tensorboard"),
     (["."], "no run in ."), ([""], "`` does not exist"), (["x" * 5000], "does not exist"),
 ])  # fmt: skip
 def test_a_mistake_is_explained_in_a_few_lines(dltrain, argv, message):

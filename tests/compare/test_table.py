@@ -7,7 +7,7 @@ import pytest
 
 from dltrain.commands.compare import table_of
 from dltrain.compare.find import find_runs
-from dltrain.compare.table import Options, make_table
+from dltrain.compare.table import Options, in_short, make_table
 from dltrain.compare.text import records
 from dltrain.errors import UserError
 
@@ -38,13 +38,36 @@ def test_two_learning_rates_with_three_seeds_are_two_rows_of_numpys_numbers(swee
             values = read(sweep, f"*_lr={row['optimizer.lr']}_*", *keys)
             assert row[f"{name} mean"] == values.mean()
             assert row[f"{name} std"] == values.std(ddof=1)
-            assert row[f"{name} n"] == 3
+            assert f"{name} n" not in row, "that of the group holds"
 
 
 def test_a_group_of_one_has_no_deviation(sweep):
     rows = records(table(sweep, group="seed", where="seed == 1"))
     assert [row["accuracy/val:best std"] for row in rows] == [None, None]
     assert "±" not in table_of([str(sweep)], group="seed", where="seed == 1")
+
+
+def test_a_mean_over_fewer_runs_than_the_group_has_says_so(sweep):
+    """A run without a test value is one of the three all the same."""
+    path = next(sweep.glob("0_*")) / "summary.json"
+    path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items()
+                                if k != "test"}))  # fmt: skip
+    first, second = records(table(sweep, group="seed"))
+    assert (first["n"], first["accuracy/test n"], second["accuracy/test n"]) == (3, 2, 3)
+    assert "accuracy/val:best n" not in first
+    assert table_of([str(sweep)], 120, group="seed").count("(n=2)") == 1
+
+
+def test_a_group_says_its_n_whatever_columns_are_asked_for(sweep):
+    assert [row["n"] for row in records(table(sweep, group="seed", columns="lr,best"))] == [3, 3]
+
+
+def test_runs_of_two_machines_are_one_group_and_it_is_told(sweep):
+    path = next(sweep.glob("0_*")) / "config.yaml"
+    path.write_text(path.read_text().replace("trainer:", "trainer:\n  device: cpu"))
+    found = table(sweep, group="seed")
+    assert len(found.rows) == 2
+    assert "runs that differ in trainer.device alone are in one group" in found.notes
 
 
 def test_several_keys_can_be_grouped_over_by_their_short_names(sweep):
@@ -113,11 +136,46 @@ def test_where_leaves_runs_and_with_them_columns_out(sweep):
     found = records(table(sweep, where="lr > 0.001 and seed != 1"))
     assert [row["seed"] for row in found] == [0, 2]
     assert "optimizer.lr" not in found[0], "it differs no longer"
-    with pytest.raises(UserError, match="no run is left"):
+    with pytest.raises(UserError, match=r"no run is left .*\nseed is 0, 1, 2$"):
         table(sweep, where="seed == 7")
+    with pytest.raises(UserError, match=r"\naccuracy/val:best is 0\.9003, 0\.903"):
+        table(sweep, where="seed == 1 and best > 7")
+    assert in_short(["b", 3, *range(8), None]) == "0, 1, 2, 3, 4, 5, ... (10 values)"
+    assert in_short([0.5, *range(9)]) == "one of 10 values from 0 to 8"
     assert (
         len(records(table(sweep, where="accuracy/val:best >= 0.92 and status == completed"))) == 2
     )
+
+
+def test_metrics_are_those_of_the_runs_that_are_left(sweep, make_run):
+    run = make_run("sweep/other", seed=9)
+    best = {"status": "completed", "best": {"monitor": "loss/val", "value": 0.25}}
+    (run / "summary.json").write_text(json.dumps(best))
+    assert "loss/val:best" in records(table(sweep))[0]
+    assert "loss/val:best" not in records(table(sweep, where="seed != 9"))[0]
+    assert "accuracy/val:best" not in records(table(sweep, where="seed == 9"))[0]
+    with pytest.raises(UserError, match="no run has `accuracy/val`"):
+        table(sweep, where="seed == 9", metrics="accuracy/val")
+
+
+def test_best_and_test_stand_for_what_is_monitored(sweep):
+    rows = records(table(sweep, sort="test", descending=True, columns="test,best"))
+    values = [row["accuracy/test"] for row in rows]
+    assert values == sorted(values, reverse=True)
+    assert len(records(table(sweep, where="test > 0.9"))) == 2
+
+
+def test_a_metric_without_a_split_is_that_of_validation(sweep, make_run):
+    (row, *_) = records(table(sweep, metrics="loss", columns=""))
+    assert "loss/val:last" in row
+    assert "accuracy/val@100" in records(table(sweep, metrics="accuracy@100"))[0]
+    assert list(records(table(sweep, columns="accuracy"))[0]) == ["accuracy/val:last"]
+    last = {"status": "completed", "last": {"f1/train": 1.0, "lr/train": 0.5}, "test": {"f1": 0.5}}
+    run = make_run("other/a")
+    (run / "summary.json").write_text(json.dumps(last))
+    assert "lr/train:last" in records(table(run, metrics="lr"))[0]
+    with pytest.raises(UserError, match="`f1` can be `f1/train`, `f1/test`; write one"):
+        table(run, metrics="f1")
 
 
 def test_rows_are_sorted_with_what_has_no_value_last(sweep, make_run):
@@ -155,7 +213,8 @@ def test_runs_that_monitor_different_metrics_have_a_column_each(make_run, tmp_pa
     ({"sort": "accuracy/vall"}, "split is one of train, val, test"),
     ({"sort": "acuracy/val"}, "did you mean `accuracy/val`"),
     ({"group": "sed"}, "did you mean `seed`"),
-    ({"columns": "run,,nothing"}, "no run has `nothing`"),
+    ({"columns": "run,,nothing"}, "no run has `nothing`; there are run, status, time, images/s"),
+    ({"columns": "nothing"}, "best, test, loss/val, accuracy/val, loss/test, accuracy/test, opti"),
     ({"columns": ","}, "--columns needs names"),
     ({"metrics": "loss/val:mean"}, "write one of :best, :last, :min, :max"),
     ({"metrics": "loss/val:best"}, "no run monitors loss/val; write loss/val:min"),

@@ -7,87 +7,18 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from dltrain.commands.signals import SIGNALS
 from dltrain.compare import text
-from dltrain.compare.find import find_runs, settle_choices
+from dltrain.compare.arguments import check, parser
+from dltrain.compare.find import LATEST, find_runs, name_all, settle_choices
+from dltrain.compare.run import Run
 from dltrain.compare.table import Options, Table, make_table, what_is_not_compared
+from dltrain.config.near import did_you_mean
 from dltrain.durable import replace_text
 from dltrain.errors import NO_SPACE, StorageError, UserError
 from dltrain.runs import OUTPUTS
-
-FORMATS = ("table", *text.FORMATS)
-ENDINGS = {".md": "markdown", ".csv": "csv", ".json": "json"}
-PICTURES = (".png", ".svg", ".pdf")
-EPILOG = """\
-KEY is a setting (optimizer.lr, or lr where that is unambiguous), a metric, or one of run, status,
-time, images/s, step, epoch, parameters, path. A metric is accuracy/val:best (what the run
-monitors), :last, :min, :max, or @500, its newest value at step 500; accuracy/test.
-
-  dltrain compare outputs/digits_mlp                       # every run below
-  dltrain compare SWEEP --group seed --sort best --descending
-  dltrain compare SWEEP --where 'optimizer.lr > 0.01 and status == completed'
-  dltrain compare SWEEP --group seed --plot curves.svg --metrics loss/val
-  dltrain compare SWEEP --plot map.png --heatmap optimizer.lr model.dropout
-  dltrain compare --diff RUN1 RUN2
-  dltrain compare SWEEP --where 'status == completed' --tensorboard
-"""
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message}\n`dltrain compare --help` lists the options")
-
-
-def parser() -> argparse.ArgumentParser:
-    made = Parser(
-        "dltrain compare",
-        usage="dltrain compare [PATH ...] [option ...]",
-        description="A table over runs, sweeps and folders of them (or `latest`):\n"
-        "what differs in their settings, and what came out.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add = made.add_argument
-    add("paths", nargs="*", metavar="PATH", help=f"by default {OUTPUTS}/")
-    add("--group", default="", metavar="KEYS", help="one row a setting, over the runs that differ "
-        "in these alone (seed): mean ± sample standard deviation, and n")  # fmt: skip
-    add("--metrics", default="", metavar="NAMES", help="by default the best of what is monitored, "
-        "and its test value")  # fmt: skip
-    add("--at", type=count, metavar="STEP", help="metrics at that step")
-    add("--columns", default="", metavar="KEYS", help="just these")
-    add("--where", default="", metavar="TEXT", help="KEY OP VALUE [and ...]; OP: == != < <= > >=")
-    add("--sort", default="", metavar="KEY", help="rows in this order")
-    add("--descending", action="store_true", help="the largest first")
-    add("--format", choices=FORMATS, help="by default that of FILE's ending, else table")
-    add("--output", metavar="FILE", help="instead of the screen")
-    add("--diff", nargs=2, metavar=("A", "B"), help="two runs' configs, key by key")
-    add("--plot", metavar="FILE", help=f"curves of a metric: {', '.join(PICTURES)}")
-    add("--smooth", type=weight, metavar="WEIGHT", help="exponential moving average, from 0 (none) "
-        "to below 1; by default 0.6 for training, 0 for evaluations")  # fmt: skip
-    add("--heatmap", nargs="*", metavar="KEY", help="--plot a map of a metric over two settings; "
-        "by default the two that differ")  # fmt: skip
-    add("--tensorboard", action="store_true", help="TensorBoard on these runs, on localhost")
-    add("--port", type=count, metavar="N", help="TensorBoard's; by default the next free from 6006")
-    return made
-
-
-def count(text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or len(text) > 15:
-        raise argparse.ArgumentTypeError(f"`{text[:40]}` must be a whole number >= 0")
-    return int(text)
-
-
-def weight(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"`{text[:40]}` must be a number >= 0 and < 1")
-    return value
 
 
 def main(argv: list[str]) -> int:
@@ -117,27 +48,6 @@ def main(argv: list[str]) -> int:
     return show(table, asked, notes)
 
 
-def check(asked: argparse.Namespace) -> None:
-    """Raises UserError for options that say nothing together; --heatmap may have taken paths."""
-    if asked.heatmap is not None:
-        words = asked.heatmap
-        while words and (len(words) > 2 or Path(words[-1]).is_dir() or words[-1] == "latest"):
-            asked.paths.append(words.pop())
-        if len(words) == 1:
-            raise UserError("--heatmap needs two settings, or none where just two differ")
-        if not asked.plot:
-            raise UserError("--heatmap needs --plot FILE for the picture")
-    if asked.plot and Path(asked.plot).suffix.lower() not in PICTURES:
-        raise UserError(f"--plot {asked.plot}: the file must end in {', '.join(PICTURES)}")
-    if asked.diff and asked.paths:
-        raise UserError(f"--diff compares two runs; `{asked.paths[0]}` is one more")
-    if asked.port is not None and (not asked.tensorboard or asked.port > 65535):
-        raise UserError("--port N is the port of --tensorboard, at most 65535")
-    modes = [name for name in ("diff", "plot", "tensorboard") if getattr(asked, name)]
-    if len(modes) > 1:
-        raise UserError(f"--{modes[0]} and --{modes[1]} are two things; give one of them")
-
-
 def table_of(paths: Sequence[str], width: int = 80, **options: Any) -> str:
     """The table as text, for whoever wants one below something else; `options` as `Options` has
     them: `table_of([sweep_dir], group="seed")`."""
@@ -150,15 +60,30 @@ def table_of(paths: Sequence[str], width: int = 80, **options: Any) -> str:
 def show_diff(asked: argparse.Namespace) -> int:
     from dltrain.compare.diff import diff
 
-    first, second = (one_run(path) for path in asked.diff)
+    listed: list[Run] = []
+    if any(text != LATEST and not Path(text).exists() for text in asked.diff):
+        listed = find_runs(asked.paths or [OUTPUTS])
+    first, second = (one_run(text, listed) for text in asked.diff)
+    name_all([first, second])
     settle_choices([first, second])
     return show(diff(first, second), asked, [])
 
 
-def one_run(path: str) -> Any:
-    found = find_runs([path])
+def one_run(text: str, listed: Sequence[Run]) -> Run:
+    """The run at a path, or the one that has this name in the table over the paths."""
+    if text == LATEST or Path(text).exists():
+        found = find_runs([text])
+    else:
+        found = [run for run in listed if text in (run.name, run.path.name)]
+        if not found:
+            near = did_you_mean(text, [run.name for run in listed])
+            raise UserError(
+                f"--diff: `{text[:200]}` is neither a directory nor a run in the table; "
+                f"{near or 'write a name that `dltrain compare PATH` shows'}"
+            )
     if len(found) > 1:
-        raise UserError(f"--diff: {path} holds {len(found)} runs; name one of them")
+        names = ", ".join(str(run.path) for run in found[:3]) + ", ..." * (len(found) > 3)
+        raise UserError(f"--diff: {text} holds {len(found)} runs ({names}); name one of them")
     if not found[0].is_compared:
         raise UserError(f"--diff: {found[0].path} is {found[0].status}: {found[0].reason}")
     return found[0]
@@ -181,12 +106,13 @@ def show_plot(
 
 
 def show(table: Table, asked: argparse.Namespace, notes: list[str]) -> int:
-    kind = asked.format or ENDINGS.get(Path(asked.output or "").suffix.lower(), "table")
+    kind = asked.format or "table"
     width = shutil.get_terminal_size((80, 24)).columns
     made = text.render(table, kind, width)
     if asked.output:
         with writing(Path(asked.output)):
             replace_text(Path(asked.output), made, sync=False)
+        print(f"{kind:<10} {asked.output}: {len(table.rows)} rows")
     else:
         print(for_screen(made), end="", flush=True)
     tell([*table.notes, *notes])

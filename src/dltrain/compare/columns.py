@@ -83,15 +83,22 @@ ALIASES = {
     "samples_per_sec": "images/s",
     "num_parameters": "parameters",
 }
+# What stands for a metric of whatever the runs monitor
+MONITORED = {"best": metrics.monitored, "test": metrics.tested}
 
 
 class Columns:
     """Finds the columns that are typed, for these runs, and reads the curves that they need."""
 
     def __init__(self, found: Sequence[Run], at: int | None = None) -> None:
+        self.all = [run for run in found if run.is_compared]  # whose names can be typed
+        self.at = at
+        self.narrow(self.all)
+
+    def narrow(self, found: Sequence[Run]) -> None:
+        """Of these alone is said what differs, and what they have been measured by."""
         self.found = [run for run in found if run.is_compared]
         self.varied = settings.differing(self.found)
-        self.at = at
         self.metrics: dict[str, Metric] = {}
         self.curves = Curves((), ())
 
@@ -125,9 +132,9 @@ class Columns:
         """Of `--metrics accuracy/val,loss/val@500,best`."""
         found: list[Metric] = []
         for word in words(text, "--metrics"):
-            if word == "best":
-                found += metrics.monitored(self.found)
-            elif metric := metrics.parse(word, self.at):
+            if word in MONITORED:
+                found += MONITORED[word](self.found)
+            elif metric := metrics.parse(word, self.at, self.found):
                 found.append(metric)
             else:
                 raise UserError(f"--metrics: `{word}` is no metric; write one like accuracy/val")
@@ -150,15 +157,19 @@ class Columns:
         name = ALIASES.get(word, word)
         if name in OTHERS:
             return [OTHERS[name]]
-        if word == "best":
-            return [self.metric(metric) for metric in metrics.monitored(self.found)] or [RUN]
-        key = settings.resolve(word, self.found, self.varied)
+        if word in MONITORED:
+            return [self.metric(metric) for metric in MONITORED[word](self.found)] or [RUN]
+        key = settings.resolve(word, self.all, self.varied)
         if key is not None:
             return [self.setting(key, word)]
-        metric = metrics.parse(word, self.at) if "/" in word else None
+        is_metric = metrics.is_known(word, self.all)
+        metric = metrics.parse(word, self.at, self.found or self.all) if is_metric else None
         if metric is None:
-            raise settings.unknown(word, self.found, [*OTHERS, "best"])
+            raise settings.unknown(word, self.all, [*OTHERS, *MONITORED, *self.metric_names()])
         return [self.metric(metric)]
+
+    def metric_names(self) -> list[str]:
+        return list({key: None for run in self.all for key in run.last})
 
 
 def words(text: str, option: str) -> list[str]:

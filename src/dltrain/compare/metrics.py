@@ -60,9 +60,9 @@ class Metric:
         )
 
 
-def parse(text: str, at: int | None = None) -> Metric | None:
-    """None where it is no metric; a metric of no split is one of training. `at` holds where the
-    text does not say which value is meant. Raises UserError for one that is half right."""
+def parse(text: str, at: int | None = None, found: Sequence[Run] = ()) -> Metric | None:
+    """None where it is no metric. `at` holds where the text does not say which value is meant; a
+    metric of no split is one of what `found` has. Raises UserError for one that is half right."""
     match = PATTERN.fullmatch(text)
     if not match:
         return None
@@ -71,9 +71,25 @@ def parse(text: str, at: int | None = None) -> Metric | None:
         raise UserError(f"`{text}`: a metric's split is one of {', '.join(SPLITS)}")
     if kind and (kind not in KINDS or step):
         raise UserError(f"`{text}`: write one of :{', :'.join(KINDS)} or @STEP behind a metric")
+    split = split or split_of(name, found)
     if step or (at is not None and not kind and split != "test"):
-        return Metric(name, split or "train", "at", int(step or at or 0))
-    return Metric(name, split or "train", kind or "last")
+        return Metric(name, split, "at", int(step or at or 0))
+    return Metric(name, split, kind or "last")
+
+
+def split_of(name: str, found: Sequence[Run]) -> str:
+    """Validation where there is one, or the only one that runs have of the metric."""
+    has = [split for split in SPLITS if any(f"{name}/{split}" in run.last for run in found)]
+    if len(has) > 1 and "val" not in has:
+        names = ", ".join(f"`{name}/{split}`" for split in has)
+        raise UserError(f"`{name}` can be {names}; write one of them")
+    return "val" if "val" in has else (has or ["train"])[0]
+
+
+def is_known(text: str, found: Sequence[Run]) -> bool:
+    """Whether it is the name of a metric of these runs, with a split or without."""
+    name = re.split("[/:@]", text)[0]
+    return "/" in text or any(key.rpartition("/")[0] == name for run in found for key in run.last)
 
 
 def monitored(found: Sequence[Run], at: int | None = None) -> list[Metric]:
@@ -83,12 +99,17 @@ def monitored(found: Sequence[Run], at: int | None = None) -> list[Metric]:
     return [Metric(name, split, kind, at or 0) for name, split in names if name and split in SPLITS]
 
 
+def tested(found: Sequence[Run]) -> list[Metric]:
+    """What is monitored, on the test data, where a run has that."""
+    tests = dict.fromkeys(Metric(metric.name, "test") for metric in monitored(found))
+    return [test for test in tests if any(test.key in run.last for run in found)]
+
+
 def default_metrics(found: Sequence[Run], at: int | None = None) -> list[Metric]:
     """The best of what is monitored, and the same of the test data; where no run has come that far,
     the last losses."""
     metrics = monitored(found, at)
-    tests = [Metric(metric.name, "test") for metric in metrics]
-    metrics += [test for test in tests if any(test.key in run.last for run in found)]
+    metrics += tested(found)
     keys = ("loss/val", "loss/train")
     return metrics or [
         Metric("loss", key.rpartition("/")[2])

@@ -10,6 +10,8 @@ from dltrain.config.near import did_you_mean
 from dltrain.effects import FACTS_OF_DATA, NO_RESULT, covers
 from dltrain.errors import UserError
 
+MAX_LISTED = 30  # names in a message
+
 
 def differing(found: Sequence[Run]) -> list[str]:
     """The keys in which runs differ: choices of groups, settings in the config's order, the seed.
@@ -77,10 +79,22 @@ def resolve(typed: str, found: Sequence[Run], varied: Iterable[str]) -> str | No
 
 def unknown(typed: str, found: Sequence[Run], others: Iterable[str]) -> UserError:
     """What to say of a name that nothing has."""
-    choices = [*others, *{key: None for run in found for key in run.settings}]
-    near = did_you_mean(typed, choices)
-    rule = "a setting such as optimizer.lr, a metric such as accuracy/val, status, time or step"
-    return UserError(f"no run has `{typed[:100]}`; {near or 'it must be ' + rule}")
+    others = list(others)
+    near = did_you_mean(typed, [*others, *{key: None for run in found for key in run.settings}])
+    if near or not found:
+        near = near or f"there are {listed(others)}"
+        return UserError(f"no run has `{typed[:100]}`; {near}")
+    return UserError(
+        f"no run has `{typed[:100]}`; there are {listed([*others, *differing(found)])}, "
+        "and every key of `config.yaml`"
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """As many as have room in a message."""
+    shown = list(dict.fromkeys(name[:60] for name in names))
+    more = f" and {len(shown) - MAX_LISTED} more" if len(shown) > MAX_LISTED else ""
+    return ", ".join(shown[:MAX_LISTED]) + more
 
 
 def show(value: Value) -> str:

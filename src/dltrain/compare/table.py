@@ -10,18 +10,21 @@ from typing import Any
 from dltrain.compare import settings, where
 from dltrain.compare.columns import RUN, STATUS, Column, Columns
 from dltrain.compare.find import natural
-from dltrain.compare.metrics import default_metrics
+from dltrain.compare.metrics import Metric, default_metrics
 from dltrain.compare.run import STATUSES, Run, Value
+from dltrain.effects import MACHINE
 from dltrain.errors import UserError
 
 
 @dataclass(frozen=True)
 class Stat:
-    """Mean and sample standard deviation (ddof=1; None of one value) of `n` values."""
+    """Mean and sample standard deviation (ddof=1; None of one value) of `n` values, which `of` so
+    many runs have."""
 
     mean: float
     std: float | None
     n: int
+    of: int
 
 
 Cell = Value | Stat
@@ -51,7 +54,8 @@ class Group:
             return column.get(self.runs[0])
         values = [column.get(run) for run in self.runs]
         if column.measured:
-            return stat([value for value in values if isinstance(value, int | float)])
+            numbers = [value for value in values if isinstance(value, int | float)]
+            return stat(numbers, of=len(values))
         if column is STATUS:
             counts = Counter(run.status for run in self.runs)
             names = counts.most_common()
@@ -70,43 +74,37 @@ class Table:
     rows: list[list[Cell]]
     groups: list[Group]
     may_shrink: bool = True  # nobody has asked for just these columns
+    metrics: list[Metric] = field(default_factory=list)  # what came out, the first is drawn
     notes: list[str] = field(default_factory=list)
 
 
 def make_table(found: Sequence[Run], options: Options) -> Table:
     """Raises UserError for what no run has, and where no run is left."""
     columns = Columns(found, options.at)
-    conditions = [
-        (condition, columns.one(condition.key, "--where"))
-        for condition in (where.parse(options.where) if options.where else [])
-    ]
+    kept = filtered(found, columns, options.where) if options.where else list(found)
+    notes = columns.curves.notes
+    columns.narrow(kept)
     over = group_keys(options.group, columns)
-    chosen = columns.metrics_typed(options.metrics) if options.metrics else None
+    if options.metrics:
+        chosen = columns.metrics_typed(options.metrics)
+    else:
+        chosen = default_metrics(columns.found, options.at)
     sorting = columns.one(options.sort, "--sort") if options.sort else None
     asked = columns.typed(options.columns) if options.columns else []
-    for metric in chosen or []:
+    for metric in chosen if options.metrics or not asked else []:
         columns.metric(metric)
-    if not asked and chosen is None:
-        chosen = default_metrics(columns.found, options.at)
-        for metric in chosen:
-            columns.metric(metric)
     columns.load()
-    notes = columns.curves.notes
-    kept = [run for run in found if all(c.holds(col.get(run)) for c, col in conditions)]
-    if not kept:
-        raise UserError(f"no run is left by --where '{options.where}'")
-    columns.found = [run for run in kept if run.is_compared]  # what differs among those
-    columns.varied = settings.differing(columns.found)
-    shown = asked or columns.default(chosen or [], over)
+    notes += columns.curves.notes
+    shown = asked or columns.default(chosen, over)
     groups = [Group([run]) for run in kept]
     if over:
         groups = grouped(columns.found, [key for key in columns.varied if key not in over])
         if not groups:
             raise UserError("no run is left that can be compared: all are damaged or foreign")
         shown = shown if asked else with_count(shown)
-        notes += repeated(groups, over)
+        notes += [*repeated(groups, over), *together(columns.found, over)]
     rows = [[group.cell(column, grouped=bool(over)) for column in shown] for group in groups]
-    table = Table(shown, rows, groups, may_shrink=not asked, notes=notes)
+    table = Table(shown, rows, groups, may_shrink=not asked, metrics=chosen, notes=notes)
     if over:
         table.notes += [f"mean ± sample standard deviation (ddof=1) over {', '.join(over)}"]
     if sorting:
@@ -114,13 +112,39 @@ def make_table(found: Sequence[Run], options: Options) -> Table:
     return table
 
 
+def filtered(found: Sequence[Run], columns: Columns, text: str) -> list[Run]:
+    """Those of which all holds. Raises UserError, with the values that there are, for none."""
+    conditions = [(each, columns.one(each.key, "--where")) for each in where.parse(text)]
+    columns.load()
+    kept = [run for run in found if all(c.holds(col.get(run)) for c, col in conditions)]
+    if not kept:
+        values = {
+            column.name: [column.get(run) for run in found if run.is_compared or column is STATUS]
+            for _, column in conditions
+        }
+        there_are = [f"{name} is {in_short(values[name])}" for name in list(values)[:4]]
+        raise UserError("\n".join([f"no run is left by --where '{text}'", *there_are]))
+    return kept
+
+
+def in_short(values: Sequence[Value], most: int = 6) -> str:
+    """The different ones in order, or the ends of very many."""
+    texts = [settings.show(value)[:60] for value in sorted(values, key=order)]
+    different = list(dict.fromkeys(texts))
+    if len(different) <= most:
+        return ", ".join(different) or "nothing"
+    if all(where.as_number(value) is not None for value in values):
+        return f"one of {len(different)} values from {different[0]} to {different[-1]}"
+    return ", ".join(different[:most]) + f", ... ({len(different)} values)"
+
+
 def group_keys(text: str, columns: Columns) -> list[str]:
     """Of `--group seed,split_seed`. Raises UserError for what is no setting."""
     keys = []
     for word in filter(None, (word.strip() for word in text.split(","))):
-        key = settings.resolve(word, columns.found, columns.varied)
+        key = settings.resolve(word, columns.all, columns.varied)
         if key is None:
-            raise settings.unknown(word, columns.found, ())
+            raise settings.unknown(word, columns.all, ())
         keys.append(key)
     return keys
 
@@ -152,6 +176,12 @@ def repeated(groups: Sequence[Group], over: Sequence[str]) -> list[str]:
     ]
 
 
+def together(found: Sequence[Run], over: Sequence[str]) -> list[str]:
+    """A note where runs of several machines are in one group."""
+    keys = [key for key in MACHINE if key not in over and settings.is_varied(key, found)]
+    return [f"runs that differ in {', '.join(keys)} alone are in one group"] if keys else []
+
+
 def with_count(columns: list[Column]) -> list[Column]:
     """Without the run, and with how many there are."""
     columns = [column for column in columns if column is not RUN]
@@ -159,7 +189,7 @@ def with_count(columns: list[Column]) -> list[Column]:
     return [*columns[:at], N, *columns[at:]]
 
 
-def stat(values: Sequence[float]) -> Stat | None:
+def stat(values: Sequence[float], *, of: int | None = None) -> Stat | None:
     """numpy's own mean and deviation, to the last digit."""
     if not values:
         return None
@@ -167,7 +197,7 @@ def stat(values: Sequence[float]) -> Stat | None:
 
     array = numpy.array(values, numpy.float64)
     std = float(array.std(ddof=1)) if len(values) > 1 else None
-    return Stat(float(array.mean()), std, len(values))
+    return Stat(float(array.mean()), std, len(values), len(values) if of is None else of)
 
 
 def order(value: Cell) -> tuple[int, float, list[Any]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from dltrain import spreadsheet
 from dltrain.compare.columns import RUN, STATUS, Column, duration, percent, whole
+from dltrain.compare.find import as_text
 from dltrain.compare.table import Cell, Stat, Table
 from dltrain.runs import finite
 
@@ -30,11 +31,13 @@ def shown(column: Column, cell: Cell) -> str:
 
 
 def with_spread(column: Column, cell: Stat) -> str:
+    """A mean over fewer runs than the group has says so: `n` is that of the group."""
+    few = f" (n={cell.n})" if cell.n < cell.of else ""
     if cell.std is None or column.show in (duration, whole):
-        return column.show(cell.mean)
+        return column.show(cell.mean) + few
     if column.show is percent:
-        return f"{cell.mean:.2%} ± {100 * cell.std:.2f}"
-    return f"{cell.mean:.4g} ± {cell.std:.2g}"
+        return f"{cell.mean:.2%} ± {100 * cell.std:.2f}{few}"
+    return f"{cell.mean:.4g} ± {cell.std:.2g}{few}"
 
 
 def printable(text: str) -> str:
@@ -193,21 +196,33 @@ def markdown(text: str) -> str:
 
 
 def records(table: Table) -> list[dict[str, Any]]:
-    """One flat mapping a row, with all digits; a mean has its deviation and n beside it."""
+    """One flat mapping a row, with all digits and the run's path; a mean has its deviation beside
+    it, and its n where that is not the group's."""
     result = []
     has_spread = {i for row in table.rows for i, cell in enumerate(row) if isinstance(cell, Stat)}
-    for row in table.rows:
+    has_n = {i for row in table.rows for i in has_spread if not is_of_all(row[i])}
+    names = {column.name for column in table.columns}
+    for at, row in enumerate(table.rows):
         record: dict[str, Any] = {}
         for index, (column, cell) in enumerate(zip(table.columns, row, strict=True)):
             if index in has_spread:
                 each = cell if isinstance(cell, Stat) else None
                 record[f"{column.name} mean"] = each and each.mean
                 record[f"{column.name} std"] = each and each.std
-                record[f"{column.name} n"] = each.n if each else 0
+                if index in has_n:
+                    record[f"{column.name} n"] = each.n if each else 0
             else:
                 record[column.name] = cell
+        if has_spread and "n" not in names:
+            record["n"] = len(table.groups[at].runs)
+        if table.may_shrink and not has_spread and "path" not in names:
+            record["path"] = as_text(str(table.groups[at].runs[0].path))
         result.append(record)
     return result
+
+
+def is_of_all(cell: Cell) -> bool:
+    return isinstance(cell, Stat) and cell.n == cell.of
 
 
 def to_json(table: Table) -> str:
@@ -218,7 +233,8 @@ def to_csv(table: Table) -> str:
     rows = records(table)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([no_formula(name) for name in rows[0]])
+    names = list(rows[0]) if rows else [column.name for column in table.columns]
+    writer.writerow([no_formula(name) for name in names])
     writer.writerows([[no_formula(value) for value in row.values()] for row in rows])
     return file.getvalue()
 
