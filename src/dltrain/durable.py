@@ -32,6 +32,11 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, s
 
 
 def replace_text(path: Path, text: str, *, sync: bool = True) -> None:
+    """As `replace_bytes`."""
+    replace_bytes(path, text.encode(), sync=sync)
+
+
+def replace_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
     """Replaces the file whole: a reader sees the old one or the new one; and durably with `sync`.
 
     Without it, the power going may leave an empty file: for what can be done without.
@@ -39,10 +44,10 @@ def replace_text(path: Path, text: str, *, sync: bool = True) -> None:
     temporary = temporary_name(path)
     try:
         if sync:
-            write_parts(temporary, [text.encode()])
+            write_parts(temporary, [content])
         else:
-            with naming(path, len(text)):
-                temporary.write_bytes(text.encode())
+            with naming(path, len(content)):
+                temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
         error.filename = str(path)

@@ -1,5 +1,6 @@
 """Plots: what is drawn is what the files say, and what cannot be drawn is said."""
 
+import json
 import sys
 
 import matplotlib
@@ -7,7 +8,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from dltrain.compare.find import find_runs
-from dltrain.compare.plot import MAX_LINES, plot_curves, plot_heatmap
+from dltrain.compare.heatmap import plot_heatmap
+from dltrain.compare.plot import LONG, MAX_LINES, PALETTE, plot_curves
 from dltrain.compare.table import Options
 from dltrain.errors import UserError
 
@@ -36,10 +38,10 @@ def test_a_line_a_group_with_its_spread(sweep, drawn):
     assert len(axes.collections) == 2, "a band each"
     expected = [sum(0.9 + 0.3 * 0.01 + 0.0123456789 * s - 1 / n for s in range(3)) / 3
                 for n in (50, 100, 150)]  # fmt: skip
-    assert list(axes.lines[0].get_ydata()) == pytest.approx(expected)
+    assert list(axes.lines[1].get_ydata()) == pytest.approx(expected)
     (legend,) = drawn[0].legends
-    assert legend.get_title().get_text() == "mean ± std over seed, n = 3"
-    assert [each.get_text() for each in legend.get_texts()] == ["lr 0.01", "lr 0.001"]
+    assert legend.get_title().get_text() == "mean ± sample std over seed, n = 3"
+    assert [each.get_text() for each in legend.get_texts()] == ["lr 0.001", "lr 0.01"]
 
 
 def test_a_line_a_run_without_a_band(sweep, drawn):
@@ -55,7 +57,78 @@ def test_smoothing_is_said(sweep, drawn):
     curves(sweep, metrics="loss/val", smooth=0.5)
     (axes,) = drawn[0].axes
     assert "moving average, 0.5" in axes.get_ylabel()
-    assert axes.lines[0].get_ydata()[1] == pytest.approx((0.25 / 50 + 0.5 / 100) / 0.75)
+    raw, smooth = axes.lines[:2]
+    assert smooth.get_ydata()[1] == pytest.approx((0.25 / 50 + 0.5 / 100) / 0.75)
+    assert list(raw.get_ydata()) == [1 / 50, 1 / 100, 1 / 150], "what it is an average of"
+    assert raw.get_linewidth() < smooth.get_linewidth()
+
+
+@pytest.mark.parametrize(("num_rows", "said"), [(LONG - 1, False), (LONG, True)])
+def test_a_handful_of_points_is_not_smoothed(make_run, tmp_path, drawn, num_rows, said):
+    rows = [{"step": step, "split": "train", "loss": 1 / step} for step in range(1, num_rows + 1)]
+    make_run("s/a", rows=rows)
+    curves(tmp_path / "s", metrics="loss/train")
+    assert ("moving average" in drawn[0].axes[0].get_ylabel()) == said
+
+
+def test_steps_are_whole_numbers(make_run, tmp_path, drawn):
+    rows = [{"step": step, "split": "val", "accuracy": step / 9} for step in (1, 2, 3)]
+    make_run("s/a", rows=rows)
+    curves(tmp_path / "s")
+    (axes,) = drawn[0].axes
+    assert all(tick == int(tick) for tick in axes.get_xticks())
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert len(set(labels)) == len(labels)
+
+
+def test_runs_of_one_setting_look_alike_and_have_one_entry(sweep, drawn):
+    notes, _ = curves(sweep)
+    (axes,) = drawn[0].axes
+    assert [line.get_color() for line in axes.lines] == [PALETTE[0]] * 3 + [PALETTE[1]] * 3
+    labels = [each.get_text() for each in drawn[0].legends[0].get_texts()]
+    assert labels == ["lr 0.001 (3 runs)", "lr 0.01 (3 runs)"]
+    assert notes == []
+
+
+def test_a_curve_below_another_is_named(sweep):
+    notes, _ = curves(sweep, metrics="loss/val", where="seed == 0")
+    assert notes == ["lr 0.01: the same curve as lr 0.001, and drawn over it"]
+
+
+def test_a_test_metric_is_points_with_their_spread(sweep, drawn):
+    for folder in sweep.iterdir():
+        seed = int(folder.name[-1])
+        with open(folder / "metrics.jsonl", "a") as file:
+            file.write(json.dumps({"step": 150, "split": "test", "accuracy": seed / 10}) + "\n")
+    curves(sweep, metrics="test", group="seed")
+    (axes,) = drawn[0].axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["lr 0.01", "lr 0.001"]
+    assert axes.get_xlabel() == "test accuracy\nmean ± sample std over seed, n = 3"
+    (bar, *_) = axes.containers
+    assert list(bar.lines[0].get_xdata()) == pytest.approx([0.1])
+    ((low, high),) = (segment[:, 0] for segment in bar.lines[2][0].get_segments())
+    assert (low, high) == pytest.approx((0.0, 0.2))
+    curves(sweep, metrics="test")
+    assert not drawn[1].axes[0].containers, "of a single run there is no spread"
+
+
+def test_text_in_a_file_for_paper_is_text(sweep):
+    assert "sample std over seed" in curves(sweep, "x.svg", group="seed")[1].read_text()
+    assert b"/Type3" not in curves(sweep, "x.pdf", group="seed")[1].read_bytes()
+
+
+def test_a_picture_is_whole_or_not_there(sweep, monkeypatch):
+    _, path = curves(sweep)
+    before = path.read_bytes()
+
+    def torn(figure, file, **_):
+        (file.write(b"half") if hasattr(file, "write") else file.write_bytes(b"half"))
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", torn)
+    with pytest.raises(OSError, match="No space"):
+        curves(sweep)
+    assert path.read_bytes() == before
 
 
 def test_a_run_that_ended_early_cuts_the_mean_and_is_named(sweep):
@@ -73,7 +146,7 @@ def test_the_same_runs_give_the_same_file(sweep):
 
 
 def test_a_dollar_in_a_setting_is_a_dollar(make_run, tmp_path, drawn):
-    row = [{"step": 1, "split": "val", "accuracy": 0.5}]
+    row = [{"step": n, "split": "val", "accuracy": 0.5} for n in (1, 2)]
     for number, text in enumerate(["$\\frac{$", "\x1b[2J"]):
         make_run(f"s/{number}", rows=row, **{"model.note": text})
     curves(tmp_path / "s")
@@ -82,7 +155,7 @@ def test_a_dollar_in_a_setting_is_a_dollar(make_run, tmp_path, drawn):
 
 
 def test_more_lines_than_can_be_told_apart_are_refused(make_run, tmp_path):
-    row = [{"step": 1, "split": "val", "accuracy": 0.5}]
+    row = [{"step": n, "split": "val", "accuracy": 0.5} for n in (1, 2)]
     for number in range(MAX_LINES + 1):
         make_run(f"s/{number}", rows=row, seed=number)
     with pytest.raises(UserError, match=f"more than the {MAX_LINES}"):
@@ -139,7 +212,28 @@ def test_a_cell_is_the_mean_over_what_is_grouped(grid, drawn, keys):
         values, across, down = values.T, down, across
     assert (across, down) == (["0.001", "0.01", "0.1"], ["0", "0.5"])
     assert values.tolist() == [pytest.approx(row, nan_ok=True) for row in expected]
-    assert len(axes.texts) == 5, "a value is written in each cell that has one"
+    written = [text.get_text() for text in axes.texts]
+    assert sorted(written) == ["51.1", "52.0", "56.1", "57.0", "61.0", "no run"]
+    assert drawn[0].axes[1].get_ylabel() == "validation accuracy\n(best, in %, mean of 2 runs)"
+
+
+def test_a_hole_in_the_map_says_why_it_is_one(grid, drawn):
+    (grid / "0.01_0_1" / "summary.json").unlink()
+    for seed in (0, 1):
+        (grid / f"0.01_0.5_{seed}" / "summary.json").unlink()
+    heatmap(grid, group="seed")
+    written = [text.get_text() for text in drawn[0].axes[0].texts]
+    assert sorted(written) == ["51.0\n(n=1)", "51.1", "56.1", "61.0", "no run", "no value"]
+    assert "mean of 1 to 2 runs" in drawn[0].axes[1].get_ylabel()
+
+
+def test_the_map_is_of_the_step_that_is_asked_for(sweep, make_run, drawn):
+    heatmap(sweep, ("lr", "seed"), at=100)
+    assert "at step 100" in drawn[0].axes[1].get_ylabel()
+    best = {"status": "completed", "best": {"monitor": "loss/val", "value": 0.25}}
+    (make_run("sweep/other", seed=9) / "summary.json").write_text(json.dumps(best))
+    heatmap(sweep, ("lr", "seed"), where="seed < 9")
+    assert "validation accuracy" in drawn[1].axes[1].get_ylabel()
 
 
 def test_more_than_two_settings_are_refused_with_the_ways_out(grid, sweep):

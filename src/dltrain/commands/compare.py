@@ -92,7 +92,8 @@ def one_run(text: str, listed: Sequence[Run]) -> Run:
 def show_plot(
     asked: argparse.Namespace, options: Options, found: list[Any], notes: list[str]
 ) -> int:
-    from dltrain.compare.plot import plot_curves, plot_heatmap
+    from dltrain.compare.heatmap import plot_heatmap
+    from dltrain.compare.plot import plot_curves
 
     file = Path(asked.plot)
     with writing(file):
