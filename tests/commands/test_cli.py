@@ -31,7 +31,7 @@ def test_version(flag, without_torch):
 def test_every_command_has_help(name, without_torch):
     outcome = without_torch(name, "--help")
     assert (outcome.code, outcome.err) == (0, "")
-    assert f"dltrain {name}" in outcome.out
+    assert outcome.out.startswith(f"usage: dltrain {name}")
     assert not outcome.torch
 
 

@@ -56,9 +56,8 @@ def plot_curves(
     """
     table = make_table(found, options)
     metric = drawn_metric(table, options)
-    notes = (
-        table.notes[:-1] if options.group else table.notes
-    )  # the last says what the picture says
+    # Of a group the last one says what the picture says itself
+    notes = table.notes[:-1] if options.group else table.notes
     curves = curves_of(table, metric, notes)
     longest = max((len(curve.steps) for each in curves for curve in each), default=0)
     if weight is None:
@@ -179,7 +178,7 @@ def draw(
                 high = [m + s for m, s in zip(means, line.stds, strict=True)]
                 axes.fill_between(line.steps, low, high, color=color, alpha=0.18, linewidth=0)
         axes.set_xlabel("step")
-        averaged = f"\n(moving average, {weight:g}; thin: as it was)" if weight else ""
+        averaged = f"\n(moving average, {weight:g}; thin: raw)" if weight else ""
         axes.set_ylabel(label_of(metric) + averaged)
         axes.margins(x=0.01)
         set_ticks(axes, metric)

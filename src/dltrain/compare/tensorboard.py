@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -11,11 +12,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from dltrain import plain
 from dltrain.compare.run import Run
 from dltrain.durable import irregular
 from dltrain.errors import UserError
 
 EVENTS = "events.out.tfevents.*"
+# The projector's, as loggers/projector.py writes it: TensorBoard would open any path that it names
+PROJECTOR, PROJECTED = "projector_config.pbtxt", "projector"
+LINE = re.compile(
+    r'\s*(\w+ \{|\}|tensor_name: "\w+"|(tensor_shape|single_image_dim): [0-9]+'
+    rf'|(tensor|metadata|image)_path: "{PROJECTED}/\w+\.\w+")\s*'
+)
+MAX_BYTES = 10_000
 OnStop = Callable[[Callable[[int], None]], None]
 
 
@@ -51,8 +60,8 @@ def serve(found: Sequence[Run], port: int | None, on_stop: OnStop) -> int:
 
 
 def link_events(found: Sequence[Run], folder: Path) -> int:
-    """A folder a run under the run's name, with links to its event files: to the files, since a
-    link to the run would show whatever lies below it. Returns how many runs have some."""
+    """A folder a run under the run's name, with links to what is TensorBoard's: to the files, since
+    a link to the run would show whatever lies below it. Returns how many runs have some."""
     num_runs = 0
     for run in found:
         files = [file for file in run.path.glob(EVENTS) if not irregular(file)]
@@ -60,8 +69,24 @@ def link_events(found: Sequence[Run], folder: Path) -> int:
             continue
         place = folder / run.name
         place.mkdir(parents=True, exist_ok=True)
-        for file in files:
+        for file in files + projected(run.path):
+            link = place / file.relative_to(run.path)
+            link.parent.mkdir(exist_ok=True)
             with suppress(FileExistsError):  # names that differ in what is no text
-                (place / file.name).symlink_to(os.path.abspath(file))
+                link.symlink_to(os.path.abspath(file))
         num_runs += 1
     return num_runs
+
+
+def projected(run_dir: Path) -> list[Path]:
+    """The files of the projector; none where the run has none, or not as we write them."""
+    try:
+        with plain.open_regular(run_dir / PROJECTOR) as file:
+            lines = file.read(MAX_BYTES).decode().splitlines()
+        below = run_dir / PROJECTED
+        if irregular(below) or not all(LINE.fullmatch(line) for line in lines):
+            return []
+        files = [file for file in below.iterdir() if file.is_file() and not irregular(file)]
+    except plain.PLAIN_ERRORS:
+        return []
+    return [run_dir / PROJECTOR, *files]
