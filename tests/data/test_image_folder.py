@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from image_files import FACTS, encoded, picture, rotated, sixteen_bits, write, write_tree
+from PIL import Image
 
 from dltrain.data.image_folder import ImageFolder
 from dltrain.data.listing import describe
@@ -129,6 +130,21 @@ def test_what_was_found_is_said(tmp_path):
     assert describe(train.kinds) == said
     assert describe(train.kinds[:2]) == ""
     assert train.sizes[4].tolist() == [7, 5]  # on its side
+
+
+@pytest.mark.parametrize(("size", "hint"), [(9, False), (17, False), (18, True), (224, True)])
+def test_most_images_smaller_than_what_the_network_sees_is_a_hint(tmp_path, size, hint):
+    """Of the training set; the shorter side counts, and one large image changes nothing."""
+    sides = [(9, 30), (20, 9), (9, 9), (300, 300)]
+    for number, (height, width) in enumerate(sides):
+        content = encoded(Image.new("RGB", (width, height)))
+        for place in ("train/c0", "train/c1", "val/c0"):
+            write(tmp_path / place / f"{number}.png", content)
+    data = folder(tmp_path, size=size, image_shape=[3, size, size])
+    data.find()
+    said = f"far smaller than dataset.size={size} and are enlarged: half of them have a shorter"
+    assert any(said in note for note in data.notes) == hint
+    assert any("dataset.size=9 is faster" in note for note in data.notes) == hint
 
 
 def test_progress_counts_images(tmp_path):

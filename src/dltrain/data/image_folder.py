@@ -130,7 +130,9 @@ class ImageFolder:
         everything = Listing(root, files.names, files.targets, kinds, words)
         places = self._places(tree, good)
         self._check_training_set(root, tree.classes, files.targets[places["train"]])
-        return {split: everything.take(places[split]) for split in _SPLITS}
+        found = {split: everything.take(places[split]) for split in _SPLITS}
+        self.notes += too_small(found["train"].sizes, self.size)
+        return found
 
     def _as_split(self, listing: Listing) -> Split:
         """The one place where what was found becomes what is trained on."""
@@ -192,6 +194,18 @@ class ImageFolder:
                 f"{some([classes[each] for each in lacking])}\n"
                 "expected one at least of each class: mend the bad ones, or hold out fewer"
             )
+
+
+def too_small(sizes: np.ndarray, size: int) -> list[str]:
+    """A hint where most images [N, 2] would be enlarged twice or more: that costs time, and shows
+    the network nothing new."""
+    middle = int(np.median(sizes.min(1))) if len(sizes) else size
+    if 2 * middle > size:
+        return []
+    return [
+        f"most images are far smaller than dataset.size={size} and are enlarged: half of them have "
+        f"a shorter side of at most {middle} pixels; dataset.size={middle} is faster"
+    ]
 
 
 def left_out(scans: list[Scan]) -> list[str]:
