@@ -117,6 +117,27 @@ def test_the_defaults_in_its_table_are_the_configs(dltrain, tmp_path):
     assert every in README
 
 
+def test_a_key_has_one_row_in_its_table():
+    keys = re.findall(r"^\| (`[^|]+`) \|", README, re.M)
+    assert len(keys) > 15
+    assert len(keys) == len(set(keys))
+
+
+def test_its_tree_has_every_room_once():
+    """And nothing that is not there: what a merge leaves behind is a line twice."""
+    (tree,) = (block for block in blocks("text") if block.startswith("configs/ "))
+    lines = [line for line in tree.splitlines() if re.match(" {2}[a-z]", line)]
+    heads = [
+        word.rstrip("/") for line in lines for word in re.split(" {2,}", line.strip())[0].split()
+    ]
+    assert len(heads) == len(set(heads))
+    package = ROOT / "src" / "dltrain"
+    rooms = {path.name for path in package.iterdir() if path.name[0] not in "_."}
+    named = set(re.findall(r"[a-z_]+\.py|[a-z_]+(?=/)", tree))
+    assert rooms - named == set()
+    assert {head for head in heads if not (package / head).exists()} == set()
+
+
 def test_every_file_and_command_it_names_exists():
     for path in re.findall(r"\]\(((?!https?:)[^)#]+)\)", README):
         assert (ROOT / path).exists(), path
