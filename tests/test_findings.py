@@ -12,7 +12,7 @@ from dltrain.data.batch import Batch
 from dltrain.engine.evaluate import evaluate
 from dltrain.findings import Examined, class_names
 from dltrain.interpret.mistakes import WorstMistakes
-from dltrain.interpret.pictures import draw_confusion, draw_mistakes
+from dltrain.interpret.pictures import confusion_sheet, draw_mistakes
 from dltrain.interpret.pr_curves import MAX_CLASSES, ProbabilityCounts, average_precision, curve
 from dltrain.tasks.classification import Classification
 
@@ -124,10 +124,27 @@ def test_mistakes_of_any_size_are_drawn(channels, size):
 def test_a_confusion_matrix_of_any_number_of_classes_is_drawn(num_classes):
     confusion = np.zeros((num_classes, num_classes), np.int64)
     confusion[-1, 0] = 1_234_567
-    picture = draw_confusion(confusion, ["name \u00e4 " * 9] * num_classes)
+    picture = confusion_sheet(confusion, ["name \u00e4 " * 9] * num_classes)
     assert picture.dtype == np.uint8
-    assert 40 <= max(picture.shape) <= 1100
+    assert 40 <= max(picture.shape) <= 1500
     assert (picture == [0x08, 0x45, 0x94]).all(2).any()
+
+
+@pytest.mark.parametrize(
+    ("classes", "least"), [(list("0123456789"), 8), (["airplane", "cat", "automobile"] * 5, 5)]
+)
+def test_a_confusion_matrix_stays_legible_where_tensorboard_makes_it_smaller(classes, least):
+    """Its cards are about 345 pixels wide, and it leaves pixels out of a digit's height."""
+    picture = confusion_sheet(np.diag(np.full(len(classes), 35)), classes)
+    kept = np.linspace(0, len(picture) - 1, 345).round().astype(int)
+    shown = picture[kept][:, kept]
+    is_blue = (shown == [0x08, 0x45, 0x94]).all(2)
+    top = np.flatnonzero(is_blue.any(1))[0]
+    left, right = np.flatnonzero(is_blue[top])[[0, -1]]
+    cell = shown[top + 1 : top + right - left - 1, left + 1 : right]
+    rows = np.flatnonzero((cell > 200).all(2).any(1))
+    assert rows[-1] - rows[0] + 1 >= least
+    assert (np.diff(rows) == 1).all(), "no stroke is lost"
 
 
 def test_classes_without_names_have_numbers():

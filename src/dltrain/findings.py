@@ -55,10 +55,10 @@ class Examined:
         pictures = draw_mistakes(self.mistakes.read(), split, dataset, classes)
         confusion = self.tally.read().get("confusion")
         if confusion is not None:
-            from dltrain.interpret.pictures import draw_confusion
+            from dltrain.interpret.pictures import confusion_sheet
 
             matrix = confusion.numpy().astype("int64")
-            pictures[f"confusion/{split}"] = draw_confusion(matrix, classes)
+            pictures[f"confusion/{split}"] = confusion_sheet(matrix, classes)
         return Findings(pictures, draw_curves(self.probabilities.read(), split, classes))
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dltrain.engine.callback import Callback
+from dltrain.findings import is_pictures
 
 if TYPE_CHECKING:
     from dltrain.engine.trainer import Trainer
@@ -31,7 +32,7 @@ class Embeddings(Callback):
             return
         vectors, labels, inputs = features(trainer, self.num_samples)
         if len(vectors):
-            images = as_pixels(inputs) if is_pictures(inputs) else None
+            images = stretched(inputs) if is_pictures(inputs) else None
             names = [str(label) for label in labels]
             trainer.recorder.show("log_embeddings", vectors.numpy(), names, images)
 
@@ -58,11 +59,7 @@ def features(trainer: Trainer, limit: int) -> tuple[Any, list[int], Any]:
     return torch.cat(vectors[1:] or vectors), labels, torch.cat(inputs or vectors)
 
 
-def is_pictures(inputs: Any) -> bool:
-    return inputs.dim() == 4 and inputs.shape[1] in (1, 3)
-
-
-def as_pixels(inputs: Any) -> Any:
+def stretched(inputs: Any) -> Any:
     """Normalised [N, C, H, W] -> uint8 [N, H, W, C], from the darkest to the brightest value."""
     low, high = inputs.amin((0, 2, 3), keepdim=True), inputs.amax((0, 2, 3), keepdim=True)
     pixels = (inputs - low) / (high - low).clamp_min(1e-12) * 255

@@ -13,6 +13,10 @@ LINE = 13  # pixels of a line of text
 FONT = 10
 MAX_SIDE = 224  # of an image among the mistakes; larger ones are made smaller
 MAX_NAMED = 30  # classes, up to which a confusion matrix has names and numbers
+# TensorBoard makes pictures smaller by leaving pixels out: what it shows at half its size or less
+# has strokes of several pixels. Of more than so many classes numbers have no room in its card
+FEW, FEW_CELL, FEW_FONT, MANY_CELL = 15, 72, 32, 26
+MAX_NAME = 11  # letters of a class
 MAX_PIXELS = 600  # of a matrix of more classes
 BLUE = np.array([0x08, 0x45, 0x94])
 GREEN, RED, INK, PAPER = "#007050", "#b02000", "black", "white"
@@ -51,8 +55,11 @@ def fitted(image: np.ndarray) -> Any:
     return picture
 
 
-def draw_confusion(confusion: np.ndarray, classes: Sequence[str]) -> np.ndarray:
-    """int64 [K, K], rows are the truth -> RGB [H, W, 3]; colours are shares of each row."""
+def confusion_sheet(confusion: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    """int64 [K, K], rows are the truth -> RGB [H, W, 3]; colours are shares of each row.
+
+    For a logger, with what every installation has; plots.draw_confusion is that of a file.
+    """
     shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
     colors = (255 - shares[..., None] * (255 - BLUE)).round().astype(np.uint8)
     if len(classes) > MAX_NAMED:
@@ -77,32 +84,36 @@ def labelled(
 ) -> np.ndarray:
     from PIL import Image, ImageDraw
 
-    count, side = len(classes), 34 if len(classes) <= 15 else 26
-    names = [clipped(name, 110) for name in classes]
-    margin = int(max(font().getlength(name) for name in names)) + 10
-    edge = margin + LINE + 4
-    canvas = Image.new("RGB", (edge + count * side + 8, edge + count * side + 8), PAPER)
+    count = len(classes)
+    side, size = (FEW_CELL, FEW_FONT) if count <= FEW else (MANY_CELL, FONT)
+    line, letters = round(1.3 * size), font(size)
+    names = [clipped(name, MAX_NAME * size, size) for name in classes]
+    margin = int(max(letters.getlength(name) for name in names)) + size
+    edge = margin + line + size // 2
+    canvas = Image.new("RGB", (edge + count * side + size, edge + count * side + size), PAPER)
     cells = Image.fromarray(colors.repeat(side, 0).repeat(side, 1))
     canvas.paste(cells, (edge, edge))
     draw = ImageDraw.Draw(canvas)
     end = edge + count * side
-    draw.rectangle((edge - 1, edge - 1, end, end), outline="#999999")
-    draw.text((edge, 1), "predicted, across; true, down", fill="#555555", font=font())
+    draw.rectangle((edge - 1, edge - 1, end, end), outline="#999999", width=max(1, size // 10))
+    title = clipped("predicted, across; true, down", edge + count * side, size)
+    draw.text((0, 0), title, fill="#555555", font=letters)
+    is_upright = margin < side  # short names stay so
     for number, name in enumerate(names):
-        middle = edge + number * side + (side - LINE) // 2
-        draw.text((edge - 5 - font().getlength(name), middle), name, fill=INK, font=font())
-        if margin < 25:  # short names stay upright
-            left = edge + number * side + (side - font().getlength(name)) / 2
-            draw.text((left, edge - LINE - 3), name, fill=INK, font=font())
+        middle = edge + number * side + (side - line) // 2
+        draw.text((edge - size // 2 - letters.getlength(name), middle), name, INK, letters)
+        if is_upright:
+            left = edge + number * side + (side - letters.getlength(name)) / 2
+            draw.text((left, edge - line - size // 4), name, INK, letters)
             continue
-        turned = Image.new("RGB", (margin, LINE), PAPER)
-        ImageDraw.Draw(turned).text((2, 0), name, fill=INK, font=font())
-        canvas.paste(turned.rotate(90, expand=True), (middle, edge - margin - 2))
+        turned = Image.new("RGB", (margin - size // 2, line), PAPER)
+        ImageDraw.Draw(turned).text((0, 0), name, INK, letters)
+        canvas.paste(turned.rotate(90, expand=True), (middle, edge - margin + size // 4))
     for row, column in np.argwhere(confusion).tolist():
         text = compact(confusion[row, column])
-        left = edge + column * side + (side - font().getlength(text)) / 2
+        left = edge + column * side + (side - letters.getlength(text)) / 2
         color = PAPER if shares[row, column] > 0.5 else INK
-        draw.text((left, edge + row * side + (side - LINE) // 2), text, fill=color, font=font())
+        draw.text((left, edge + row * side + (side - line) // 2), text, color, letters)
     return np.asarray(canvas)
 
 
@@ -114,19 +125,19 @@ def compact(value: int) -> str:
     return str(value)
 
 
-def clipped(text: str, width: float) -> str:
+def clipped(text: str, width: float, size: int = FONT) -> str:
     """Printable, and no wider than `width` pixels."""
     text = "".join(c if c.isprintable() else "?" for c in text[:60])
-    if font().getlength(text) <= width:
+    if font(size).getlength(text) <= width:
         return text
-    while text and font().getlength(f"{text}…") > width:
+    while text and font(size).getlength(f"{text}…") > width:
         text = text[:-1]
     return f"{text}…"
 
 
 @cache
-def font() -> Any:
+def font(size: int = FONT) -> Any:
     """The one inside Pillow, which every wheel of Pillow can draw (it has FreeType)."""
     from PIL import ImageFont
 
-    return ImageFont.load_default(FONT)
+    return ImageFont.load_default(size)

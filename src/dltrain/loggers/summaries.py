@@ -74,7 +74,7 @@ def layout(metrics: Sequence[str]) -> Summary.Value:
     charts = [
         Chart(title=name, multiline={"tag": [f"^{name}/(train|val|test)$"]}) for name in metrics
     ]
-    content = Layout(category=[Category(title="train and val", chart=charts)])
+    content = Layout(category=[Category(title="train, val and test", chart=charts)])
     tensor = TensorProto(dtype=DT_STRING, string_val=[content.SerializeToString()])
     tensor.tensor_shape.SetInParent()  # a scalar
     return Summary.Value(tag=LAYOUT_TAG, tensor=tensor, metadata=metadata("custom_scalars"))
