@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
-from dltrain import build
+from dltrain import build, cores
 from dltrain.build_data import Data, read_data
 from dltrain.build_loaders import NoSamples, Placement, fits_device, make_loader, placement
 from dltrain.commands import advice, console
@@ -165,18 +165,12 @@ def facts_of(
         num_workers=place.num_workers,
         device=device.type,
         precision=trainer.precision,
-        cores=num_cores(),
+        cores=cores.given(),
         run_sec=run_sec,
         decodes=place.storage == "stream" and getattr(inputs, "decodes", False),
         fits=in_memory and fits_device(inputs.nbytes, device),
         bf16=choose_precision("auto", device) == "bf16",
     )
-
-
-def num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 # ---------------------------------------------------------------------- what it says

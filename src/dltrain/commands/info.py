@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import shutil
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+from dltrain import cores
 from dltrain.config.compose import config_dir
 from dltrain.config.menu import is_global, typed_keys
 from dltrain.config.near import did_you_mean
@@ -142,8 +142,7 @@ def machine() -> Iterator[tuple[str, str]]:
     yield "python", f"{platform.python_version()} on {platform.platform(terse=True)}"
     for package in ("dltrain", "hydra-core", "tensorboard"):
         yield package, version(package)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield "cpu", f"{cores} cores"
+    yield "cpu", f"{cores.given()} cores"
     if importlib.util.find_spec("torch") is None:
         yield "torch", "not installed: pip install torch torchvision"
         return

@@ -6,7 +6,6 @@ no descriptor is passed. It ignores the signals that stop a run, which its paren
 answers, and is killed by the kernel when its parent is gone.
 """
 
-import ctypes
 import gc
 import os
 import signal
@@ -14,21 +13,19 @@ import sys
 import threading
 import warnings
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dltrain import cores
 from dltrain.data.files import printable
 from dltrain.data.shared import shared, slots
 from dltrain.data.source import Source
 from dltrain.errors import SampleError, WorkerError
+from dltrain.lifetime import STOPPING, die_with, signals_held_back
 
-STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-PR_SET_PDEATHSIG = 1  # prctl(2)
-_LIBC = ctypes.CDLL(None)  # found before there are forks, in which a loader's lock may be held
 _IDLE = -1
 TIMEOUT_SEC = 600  # for a share of one batch: a file server may be slow, but not for ever
 MAX_MESSAGE = 2000  # characters
@@ -37,9 +34,7 @@ _OF_SAMPLE = "\1"  # begins a message of what the user can mend
 
 def suitable_workers() -> int:
     """One for each core that this process may use, 16 at most: each takes memory."""
-    has_affinity = hasattr(os, "sched_getaffinity")
-    num_cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    return min(num_cores, 16)
+    return min(cores.available(), 16)
 
 
 class Worker(NamedTuple):
@@ -144,7 +139,7 @@ class Readers:
             # To the kernel a parent is a thread: one that ends before the process must not take
             # the workers with it
             parent = self._owner if _in_main_thread() else None
-            with _signals_held_back():
+            with signals_held_back():
                 pid = _fork()
                 if pid == 0:
                     _work(self._source, self._slots, reading, theirs, parent)
@@ -192,7 +187,7 @@ def _work(
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
         if parent is not None:
-            _die_with(parent)
+            die_with(parent)
         _close_all_but(pipe.fileno())
         if torch := sys.modules.get("torch"):
             torch.set_num_threads(1)  # a fork has but one: OpenMP would wait for the others
@@ -230,16 +225,6 @@ def _share(num_samples: int, number: int, num_workers: int) -> tuple[int, int]:
     return num_samples * number // num_workers, num_samples * (number + 1) // num_workers
 
 
-@contextmanager
-def _signals_held_back() -> Iterator[None]:
-    """Until a fork has its own handlers, it must not answer signals with its parent's."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 def _fork() -> int:
     with warnings.catch_warnings():
         # Python 3.12 warns where there are threads: a lock that one of them holds stays locked in
@@ -255,14 +240,6 @@ def _fork() -> int:
 
 def _in_main_thread() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def _die_with(parent: int) -> None:
-    """Has the kernel kill this process as soon as its parent is gone, even by SIGKILL."""
-    if sys.platform == "linux":
-        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:  # it was faster
-        os._exit(0)
 
 
 def _close_all_but(descriptor: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dltrain import cores
 from dltrain.engine.seeding import seed_everything
 from dltrain.errors import UserError
 
@@ -98,7 +99,7 @@ def set_suitable_threads(model: nn.Module, batch: Any, accumulate: int) -> None:
     num_samples = len(batch.inputs) // accumulate
     per_step = 3 * multiply_adds * num_samples  # the backward pass costs two forward passes
     busy = per_step // MULTIPLY_ADDS_A_THREAD
-    torch.set_num_threads(max(1, min(MAX_THREADS, busy)))
+    torch.set_num_threads(max(1, min(MAX_THREADS, cores.available(), busy)))
 
 
 def make_autocast(precision: str, device: torch.device) -> Any:
