@@ -186,7 +186,10 @@ def run_sweep(task: SweepTask, argv: list[str]) -> int:
     """Through Hydra, whose sweeper and launcher are given the task."""
     quoted = str(task.folder).replace("\\", "\\\\").replace("'", "\\'")
     # .hydra/ is written by us, once the directory is known to hold no other run
-    code = through_hydra([*argv, f"hydra.sweep.dir='{quoted}'", "hydra.output_subdir=null"], task)
+    with task.closing:
+        code = through_hydra(
+            [*argv, f"hydra.sweep.dir='{quoted}'", "hydra.output_subdir=null"], task
+        )
     states = [state.state for state in task.ledger.states()]
     failed = states.count(FAILED) + len(task.foreign)
     if task.signals.received is not None and is_sweep(task.folder):

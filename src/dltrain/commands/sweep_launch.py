@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from dltrain import runs
 from dltrain.claim import Claim
 from dltrain.commands import provenance
 from dltrain.commands.checked import checked
@@ -66,6 +68,8 @@ class SweepTask:
     # What a sweeper may tell before it launches: how many jobs there will be, and what varies
     num_jobs: int = 0
     planned: dict[int, dict[str, str]] = field(default_factory=dict)
+    pool: Any = None  # processes of a launcher that keeps them warm from one batch to the next
+    closing: ExitStack = field(default_factory=ExitStack)  # what is to end with the sweep
 
     def __call__(self, cfg: DictConfig) -> float | None:
         """For launchers that are not ours: a job composed by Hydra, unrecorded."""
@@ -194,7 +198,9 @@ class SweepTask:
     def tell_failure(self, job: JobRecord, outcome: Outcome) -> None:
         from dltrain.cli import print_error
 
-        print_error(f"{job.directory}: {outcome.reason}")
+        log = self.folder / job.directory / runs.LOG
+        where = f"\nits log: {log}" if log.exists() and str(log) not in outcome.reason else ""
+        print_error(f"{job.directory}: {outcome.reason}{where}")
 
     def may_go_on(self, job: JobRecord, outcome: Outcome) -> str:
         """What `sweep.on_error` makes of a job that has ended: `next`, `again` or `stop`."""

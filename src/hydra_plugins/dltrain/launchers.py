@@ -10,8 +10,8 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
-class BasicLauncher(Launcher):
-    """Jobs one after another in this process, recorded in the sweep's ledger."""
+class RecordingLauncher(Launcher):
+    """What both share: the task that Hydra hands over is the sweep."""
 
     stops_jobs = True  # where a sweeper says so, to go on later or never
     one_at_a_time = True
@@ -21,9 +21,26 @@ class BasicLauncher(Launcher):
     ) -> None:
         self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
 
+
+class BasicLauncher(RecordingLauncher):
+    """Jobs one after another in this process, recorded in the sweep's ledger."""
+
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         from dltrain.commands.sweep_launch import launch, one_after_another
 
         return launch(self, job_overrides, initial_job_idx, one_after_another)
+
+
+class LocalLauncher(RecordingLauncher):
+    """Jobs in processes of their own, `sweep.jobs` at once, recorded in the sweep's ledger."""
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        from dltrain.commands.sweep_launch import launch
+        from dltrain.commands.sweep_local import execute, warm_up
+
+        warm_up(self.task_function)  # while the jobs are composed
+        return launch(self, job_overrides, initial_job_idx, execute)

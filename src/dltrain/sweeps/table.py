@@ -1,0 +1,104 @@
+"""The jobs of a sweep as text: what each varies, what it came to, the best first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from dltrain.sweeps.ledger import FAILED, PENDING, JobRecord, JobState
+
+MAX_ROWS = 50
+MAX_CELL = 24
+MIN_LABEL = 8
+SPACE = "  "
+
+
+def end_table(states: Sequence[JobState], monitor: str, mode: str, width: int) -> list[str]:
+    """Lines of at most `width` columns: a head, then the jobs that have begun, the best first.
+
+    Best by `monitor` and `mode`; those that failed come last, each with its reason below.
+    """
+    begun = sorted((s for s in states if s.state != PENDING or s.step), key=lambda s: rank(s, mode))
+    shown = begun[:MAX_ROWS]
+    if not shown:
+        return []
+    keys = list(dict.fromkeys(key for state in begun for key in state.job.swept))
+    ends = [[monitor, "at step", "time", "state"], *([*ending(s, monitor)] for s in shown)]
+    starts = [["job", *short_names(keys)]]
+    starts += [[str(s.job.number), *(s.job.swept.get(key, "") for key in keys)] for s in shown]
+    lines = aligned([[*map(cut, a), *b] for a, b in zip(starts, ends, strict=True)], len(keys) + 1)
+    if max(map(len, lines)) > width:
+        lines = labelled(shown, ends, width)
+    head, *rows = lines
+    for number, state in reversed(list(enumerate(shown))):
+        if state.state == FAILED and state.reason:
+            rows.insert(number + 1, f"{SPACE}{' '.join(state.reason.split())}")
+    more = len(begun) - len(shown)
+    lines = [head, *rows, *([f"and {more:,} more"] if more else [])]
+    return [cut(line, width) for line in lines]
+
+
+def labelled(shown: Sequence[JobState], ends: list[list[str]], width: int) -> list[str]:
+    """All that varies in one column, cut to what is left; then time and step go."""
+    numbers = ["job", *(str(state.job.number) for state in shown)]
+    labels = ["varies", *(label(state.job) for state in shown)]
+    for kept in ((0, 1, 2, 3), (0, 3), (0,)):
+        tails = aligned([[row[i] for i in kept] for row in ends], 0)
+        room = width - len(tails[0]) - max(map(len, numbers)) - 2 * len(SPACE)
+        if room >= MIN_LABEL:
+            break
+    rows = zip(numbers, labels, tails, strict=True)
+    return aligned([[number, cut(text, max(0, room)), tail] for number, text, tail in rows], 2)
+
+
+def ending(state: JobState, monitor: str) -> tuple[str, str, str, str]:
+    step = "-" if state.best_step is None else f"{state.best_step:,}"
+    time = "-" if state.seconds is None else clock(state.seconds)
+    return shown(monitor, state.result), step, time, state.state
+
+
+def rank(state: JobState, mode: str) -> tuple[bool, float, int]:
+    """Failed last, then without a result, then by value; equals by number."""
+    sign = -1.0 if mode == "max" else 1.0
+    value = math.inf if state.result is None else sign * state.result
+    return state.state == FAILED, value, state.job.number
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
+    """Rows as lines: the first `left` columns begin together, the others end together."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    places = [
+        [cell.ljust(w) if i < left else cell.rjust(w)
+         for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+        for row in rows
+    ]  # fmt: skip
+    return [SPACE.join(row) for row in places]
+
+
+def label(job: JobRecord) -> str:
+    """What a job varies, in a line: `lr=0.1 seed=2`."""
+    names = short_names(list(job.swept))
+    return " ".join(f"{k}={v}" for k, v in zip(names, job.swept.values(), strict=True)) or "-"
+
+
+def short_names(keys: Sequence[str]) -> list[str]:
+    """The last part of each key; the whole where that would be said twice."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [short if last.count(short) == 1 else key for key, short in zip(keys, last, strict=True)]
+
+
+def shown(monitor: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2%}" if monitor.startswith("accuracy") else f"{value:.4g}"
+
+
+def clock(seconds: float) -> str:
+    """`0:07`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def cut(text: str, width: int = MAX_CELL) -> str:
+    return text if len(text) <= width else text[: max(0, width - 1)] + "…" * (width > 0)
