@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -15,19 +14,12 @@ from omegaconf import OmegaConf
 from dltrain.claim import Claim
 from dltrain.commands.hydra_app import resolve_dir, through_hydra
 from dltrain.commands.signals import SIGNALS
+from dltrain.commands.sweep_end import say_end
 from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.config import compose as composing
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
-from dltrain.sweeps.cluster import TYPED_ONLY
-from dltrain.sweeps.ledger import (
-    FAILED,
-    PENDING,
-    Ledger,
-    is_sweep,
-    read_ledger,
-    refuse_foreign_runs,
-)
+from dltrain.sweeps.ledger import Ledger, is_sweep, read_ledger, refuse_foreign_runs
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
 DECIDING = ("halving", "optuna")
@@ -190,20 +182,8 @@ def run_sweep(task: SweepTask, argv: list[str]) -> int:
         code = through_hydra(
             [*argv, f"hydra.sweep.dir='{quoted}'", "hydra.output_subdir=null"], task
         )
-    states = [state.state for state in task.ledger.states()]
-    failed = states.count(FAILED) + len(task.foreign)
-    if task.signals.received is not None and is_sweep(task.folder):
-        over = f"{len(states) - states.count(PENDING)} of {len(states)} jobs are over"
-        print(f"\nstopped by {task.signals.name}: {over}. To go on:")
-        typed = [text for text in task.argv if text.lstrip("+").startswith(TYPED_ONLY)]
-        words = ["dltrain", "resume", str(task.folder), *typed, *allow(task.allowed)]
-        print(f"  {shlex.join(words)}")
-    print(f"\n{task.folder}: {failed} failed" if failed else f"\nsweep: {task.folder}")
+    failed = say_end(task)
     return task.exit_code or (1 if failed else code)
-
-
-def allow(packages: list[str]) -> list[str]:
-    return [word for name in packages for word in ("--allow-target", name)]
 
 
 def well_formed(overrides: list[str], config: dict[str, Any]) -> bool:

@@ -135,32 +135,41 @@ class LocalRun:
         self.running: dict[int, tuple[JobRecord, int]] = {}  # by number, with the slot
         self.outcomes: dict[int, Outcome] = {}
         self.stopped: set[int] = set()  # by the judge
+        self.asked: int | None = None  # to stop, by this signal
+        self.has_obeyed = False
 
     def run(self, jobs: Sequence[JobRecord]) -> dict[int, Outcome]:
         self.waiting.extend(jobs)
         self.task.signals.call(self.on_signal)
-        while self.running or self.waiting:
-            while self.waiting and self.free:
-                self.begin(self.waiting.popleft(), self.free.pop(0))
-            for event in self.pool.wait(self.screen.pause):
-                self.take(event)
-            self.screen.refresh()
+        try:
+            while self.running or self.waiting:
+                self.obey()
+                while self.waiting and self.free:
+                    self.begin(self.waiting.popleft(), self.free.pop(0))
+                for event in self.pool.wait(self.screen.pause):
+                    self.take(event)
+                self.screen.refresh()
+        finally:
+            self.task.signals.call(lambda number: None)  # all have ended: nothing is to be saved
         return self.outcomes
 
     def on_signal(self, number: int) -> None:
-        """The first: jobs are told to save and end, and no other begins. A second Ctrl-C ends this
-        process, and with it whatever is left.
-        """
-        self.stop(number)
-        self.screen.say(
-            f"{self.task.signals.name}: {len(self.running)} running jobs save and stop; "
-            "once more to stop at once"
-        )
-
-    def stop(self, number: int) -> None:
-        self.waiting.clear()
-        self.pool.signal(number)
+        """Safe wherever the program is just now; a second Ctrl-C ends it, and all that runs."""
+        self.asked = number
         self.pool.wake()
+
+    def obey(self) -> None:
+        """Once asked to stop: what runs is told to save and end, and nothing else begins."""
+        if self.asked is None or self.has_obeyed:
+            return
+        self.has_obeyed = True
+        self.waiting.clear()
+        signals, count = self.task.signals, len(self.running)
+        if count:
+            why = "sweep.on_error=stop" if signals.received is None else signals.name
+            again = "; once more ends them at once" if signals.received == signal.SIGINT else ""
+            self.screen.say(f"{why}: {count} running job{'s' * (count > 1)} save and stop{again}")
+        self.pool.signal(self.asked)
 
     def begin(self, job: JobRecord, slot: int) -> None:
         task = self.task
@@ -200,15 +209,14 @@ class LocalRun:
         outcome = self.outcomes.setdefault(job.number, unexplained(event))
         pruned = outcome.stopped and job.number in self.stopped
         self.screen.ended(job, describe(outcome, pruned=pruned), outcome.result)
-        self.task.end(job, outcome, pruned=pruned)
+        with self.screen.aside():
+            self.task.end(job, outcome, pruned=pruned)
         decision = self.task.may_go_on(job, outcome)
         if decision == "again":
             self.waiting.appendleft(job)
             del self.outcomes[job.number]
-        elif decision == "stop" and self.task.signals.received is None and self.running:
-            self.screen.say(f"sweep.on_error=stop: {len(self.running)} running jobs save and stop")
-        if decision == "stop":
-            self.stop(signal.SIGTERM)
+        elif decision == "stop" and self.asked is None:
+            self.asked = signal.SIGTERM
 
 
 def describe(outcome: Outcome, *, pruned: bool) -> str:

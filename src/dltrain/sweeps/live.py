@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,9 +93,13 @@ class Screen:
         if result is not None and (self.best is None or is_better(job, result, self.best[0])):
             self.best = (result, job)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """What is printed within it stays, on lines of its own."""
+        yield
+
     def say(self, text: str) -> None:
-        """A line that stays."""
-        with suppress(OSError, ValueError):
+        with self.aside(), suppress(OSError, ValueError):
             print(text, flush=True)
 
     def refresh(self) -> None:
@@ -145,11 +150,14 @@ class Table(Screen):
         from rich.live import Live
 
         self._console = Console(highlight=False)
+        # No thread: the main one draws. And rich would wrap what others print, paths in their midst
         self._live = Live(
+            "",
             console=self._console,
-            auto_refresh=False,  # no thread: the main one draws
             transient=True,
-            redirect_stderr=sys.stderr is not None and sys.stderr.isatty(),
+            auto_refresh=False,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._live.start()
         self._drawn = 0.0
@@ -157,6 +165,12 @@ class Table(Screen):
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._live.update("", refresh=True)
+        self._drawn = 0.0
+        yield
 
     def refresh(self) -> None:
         if time.monotonic() - self._drawn < 1 / DRAWS_PER_SEC:

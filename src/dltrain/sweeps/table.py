@@ -32,7 +32,7 @@ def end_table(states: Sequence[JobState], monitor: str, mode: str, width: int) -
     head, *rows = lines
     for number, state in reversed(list(enumerate(shown))):
         if state.state == FAILED and state.reason:
-            rows.insert(number + 1, f"{SPACE}{' '.join(state.reason.split())}")
+            rows.insert(number + 1, SPACE + state.reason.splitlines()[0])
     more = len(begun) - len(shown)
     lines = [head, *rows, *([f"and {more:,} more"] if more else [])]
     return [cut(line, width) for line in lines]
