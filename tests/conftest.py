@@ -18,6 +18,8 @@ sys.path.append(str(Path(__file__).parent))  # for what several folders of tests
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 # A run of a second: real digits, two epochs of 20 steps
 SHORT = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[16]")
+# Of a sweep whose jobs are to run in this process, which has imported torch
+BASIC = "hydra/launcher=basic"
 SERVER = """
 import contextlib, io, json, os, sys
 from dltrain.cli import run
@@ -168,7 +170,7 @@ def finished_sweep(tmp_path_factory):
     """The directory of a sweep of two learning rates with three seeds each, of an epoch. To be
     read."""
     folder = tmp_path_factory.mktemp("sweep")
-    short = ("trainer.max_epochs=1", "trainer.threads=1", "model.hidden_sizes=[8]")
+    short = ("trainer.max_epochs=1", "trainer.threads=1", "model.hidden_sizes=[8]", BASIC)
     outcome = call(["train", "-m", "optimizer.lr=0.001,0.01", "seed=0,1,2", *short], folder)
     assert outcome.code == 0, outcome.err
     return next(folder.glob("outputs/*/*_sweep"))
@@ -178,7 +180,7 @@ def finished_sweep(tmp_path_factory):
 def three_jobs(tmp_path_factory):
     """The directory of a finished sweep of three jobs of two epochs, and its command."""
     folder = tmp_path_factory.mktemp("three")
-    short = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[8]")
+    short = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[8]", BASIC)
     argv = ["train", "-m", "hydra.sweep.dir=here", "optimizer.lr=0.01,0.001,1", *short]
     outcome = call(argv, folder)
     assert outcome.code == 0, outcome.err

@@ -7,6 +7,12 @@ import pytest
 SHORT = ("trainer.max_epochs=1", "trainer.threads=1", "model.hidden_sizes=[8]")
 
 
+@pytest.fixture
+def dltrain(dltrain):
+    """Jobs in this process, which has imported torch: where they run is tested elsewhere."""
+    return lambda *argv: dltrain(*argv, "hydra/launcher=basic")
+
+
 def jobs(folder):
     """(the sweep's directory, its jobs' names in order), of the only sweep below `folder`."""
     records = sorted(folder.rglob("run.json"), key=lambda path: path.parent.name)
@@ -53,7 +59,7 @@ def test_a_job_is_a_whole_run(dltrain, tmp_path):
     record = json.loads((job / "run.json").read_text())
     assert record["command"] == (
         "dltrain train trainer.max_epochs=1 trainer.threads=1 'model.hidden_sizes=[8]' "
-        "-m optimizer=adamw,sgd 'seed=range(0,2)'"
+        "-m optimizer=adamw,sgd 'seed=range(0,2)' hydra/launcher=basic"
     )
     assert record["choices"]["optimizer"] == "sgd"
     assert record["seed"] == 1

@@ -57,7 +57,7 @@ def wait_until_nobody_writes(sweep):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launcher", ["basic"])
+@pytest.mark.parametrize("launcher", ["basic", "local"])
 def test_killed_five_times_and_resumed_each_time(launcher, start, dltrain, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
@@ -84,7 +84,8 @@ def test_killed_five_times_and_resumed_each_time(launcher, start, dltrain, tmp_p
 
 def test_ctrl_c_stops_a_sweep_in_order_and_says_how_to_go_on(start, dltrain, tmp_path):
     long = ("trainer.max_epochs=100000", "model.hidden_sizes=[8]", "trainer.threads=1")
-    process = start("train", "-m", "seed=1,2,3", "hydra.sweep.dir=here", *long)
+    argv = ("train", "-m", "seed=1,2,3", "hydra.sweep.dir=here", "hydra/launcher=basic", *long)
+    process = start(*argv)
     run = tmp_path / "here" / "0_seed=1"
     while not list(run.glob("checkpoints/step-*")) and process.poll() is None:
         time.sleep(0.02)

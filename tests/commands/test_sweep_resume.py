@@ -72,7 +72,8 @@ def test_an_edited_yaml_changes_no_job(dltrain, tmp_path):
     mine.parent.mkdir(parents=True)
     text = "defaults: [mlp]\nhidden_sizes: [8]\n"
     mine.write_text(text)
-    argv = ("train", "-m", "--config-dir=mine", "model=small", "seed=1,2", "trainer.max_steps=2")
+    argv = ("train", "-m", "--config-dir=mine", "model=small", "seed=1,2", "trainer.max_steps=2",
+            "hydra/launcher=basic")  # fmt: skip
     assert dltrain(*argv, "hydra.sweep.dir=here").code == 0
     shutil.rmtree(tmp_path / "here" / "1_seed=2")
     mine.write_text(text.replace("[8]", "[16]"))
@@ -86,7 +87,7 @@ def test_an_edited_yaml_changes_no_job(dltrain, tmp_path):
 
 def test_a_job_that_failed_is_tried_again(dltrain, tmp_path):
     argv = ("train", "-m", "hydra.sweep.dir=here", "optimizer=sgd", "optimizer.lr=1e38,0.1",
-            "trainer.max_steps=30")  # fmt: skip
+            "trainer.max_steps=30", "hydra/launcher=basic")  # fmt: skip
     assert dltrain(*argv).code == 1
     outcome = dltrain("resume", "here")
     assert outcome.code == 1
@@ -101,6 +102,7 @@ def test_every_job_is_recorded_before_the_first_one_starts(dltrain, tmp_path):
         "hydra.sweep.dir=here",
         "loader.batch_size=5000,64",
         "trainer.max_steps=2",
+        "hydra/launcher=basic",
     )
     assert dltrain(*argv).code == 1
     lines = [

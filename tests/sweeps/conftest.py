@@ -1,4 +1,5 @@
-"""Makes `search_files` importable from the tests beside it."""
+"""Makes `entries` and `search_files` importable: by the tests beside it, and by the processes that
+they start."""
 
 import sys
 from pathlib import Path

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -141,7 +140,6 @@ class Pool:
         os.close(process.output)
 
     def close(self) -> None:
-        self.signal(signal.SIGKILL)
         self._selector.unregister(self._starter)
         self._starter.close()
         for process in self._processes.values():

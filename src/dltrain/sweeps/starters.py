@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from dltrain.errors import DltrainError
-from dltrain.sweeps.zygote import MAX_DATAGRAM
+from dltrain.sweeps.zygote import MAX_DATAGRAM, kill_group
 
 # The first line of both: the modules that this process finds, and no others
 _LINE = (
@@ -152,7 +152,10 @@ class Fresh:
 
     def ended(self) -> list[Ended]:
         key = int.from_bytes(os.read(self._news, 8), "little")
-        return [Ended(key, self._processes.pop(key).wait())]
+        process = self._processes.pop(key)
+        if process.wait() < 0:  # killed: what it has started is nobody's now
+            kill_group(process.pid)
+        return [Ended(key, process.wait())]
 
     def close(self) -> None:
         for process in self._processes.values():

@@ -88,8 +88,7 @@ class Zygote:
                 break
             self.answer(json.loads(text), descriptors)
         for pid in self.children:
-            with suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
+            kill_group(pid)
         os._exit(0)
 
     def tell(self, **message: Any) -> None:
@@ -143,10 +142,18 @@ class Zygote:
 
     def bury(self) -> None:
         for pid in list(self.children):
-            found, status = os.waitpid(pid, os.WNOHANG)
-            if found:
-                code = os.waitstatus_to_exitcode(status)
-                self.tell(ended=self.children.pop(pid), code=code)
+            ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                continue
+            if ended.si_code != os.CLD_EXITED:  # killed: what it has started is nobody's now
+                kill_group(pid)
+            code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            self.tell(ended=self.children.pop(pid), code=code)
+
+
+def kill_group(pid: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def run(entry: Any, channel: int) -> NoReturn:
