@@ -105,7 +105,8 @@ def test_a_second_signal_of_a_scheduler_does_not_cut_the_save_short(start, tmp_p
 
 def test_a_sweep_that_is_stopped_starts_no_other_job(start, tmp_path):
     settings = [each for each in EXACT if "hydra.run.dir" not in each]
-    process = start("train", "-m", "seed=1,2,3", "hydra.sweep.dir=s", "hydra/launcher=basic", *settings)
+    sweep = ("train", "-m", "seed=1,2,3", "hydra.sweep.dir=s", "hydra/launcher=basic")
+    process = start(*sweep, *settings)
     assert wait_for_step(process, tmp_path / "s" / "0_seed=1", 20)
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)

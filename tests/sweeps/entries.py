@@ -1,10 +1,12 @@
 """What the processes of these tests do: each is given a channel, and gives its exit code."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from dltrain.sweeps.channel import Channel
 
@@ -46,7 +48,8 @@ def talk(sock):
     """Says all kinds of things, in order, and ends as it is told."""
     channel = Channel(sock)
     message = channel.receive()
-    print("said", flush=True)
+    print("said to nobody", flush=True)
+    print("said", file=sys.stderr)
     for number in range(message["count"]):
         channel.send(number=number, text="x" * message["size"])
     while message.get("ask") and (answer := channel.receive()):
@@ -69,10 +72,10 @@ def wait(sock):
 
 
 def warm(sock):
-    """A job of a sweep; tells what it had to import."""
+    """A job of a sweep; leaves a list of what it had to import."""
     from dltrain.commands import sweep_child
 
     before = set(sys.modules)
-    code = sweep_child.main(sock.dup())
-    Channel(sock).send(imported=sorted(set(sys.modules) - before), code=code)
+    code = sweep_child.main(sock)
+    Path("imported.json").write_text(json.dumps(sorted(set(sys.modules) - before)))
     return code

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from dltrain.sweeps.channel import Channel
 from dltrain.sweeps.starters import Ended
 
-MAX_OUTPUT = 8192  # bytes kept of what a job writes to its streams: the last of it says why it died
+MAX_OUTPUT = 8192  # bytes kept of a job's standard error: the last of it may say why it died
 
 
 class Event(NamedTuple):
@@ -22,12 +22,12 @@ class Event(NamedTuple):
     key: int
     message: dict[str, Any] | None
     ended: Ended | None = None
-    output: str = ""  # the last that it wrote to its streams
+    output: str = ""  # the last that it wrote to its standard error
 
 
 @dataclass
 class Process:
-    """One that is alive; `output` is where what it writes is read."""
+    """One that is alive; `output` is where its standard error is read."""
 
     channel: Channel
     output: int

@@ -69,7 +69,7 @@ class Forks:
                 self._control.send(json.dumps({"load": name}).encode())
 
     def start(self, key: int, channel: socket.socket, output: int) -> None:
-        """Starts a process that calls the entry with `channel`, its output sent to `output`."""
+        """Starts a process that calls the entry with `channel`, and `output` as standard error."""
         self._alive.add(key)
         message = json.dumps({"start": key}).encode()
         with suppress(BrokenPipeError, ConnectionResetError):
@@ -131,7 +131,7 @@ class Fresh:
         process = subprocess.Popen(
             [sys.executable, "-P", "-c", command],
             stdin=subprocess.DEVNULL,
-            stdout=output,
+            stdout=subprocess.DEVNULL,
             stderr=output,
             pass_fds=[channel.fileno(), self._lifeline],
             start_new_session=True,

@@ -4,7 +4,7 @@ It runs nothing itself: no thread is started, no CUDA touched, no number drawn. 
 as the one before it did, and what a job changes ends with its process. It is
 started anew for every sweep, as `python -c` with a line that calls `main`, and talks by datagrams
 of JSON over a socket. It is told `{"start": key}` with two descriptors (the job's channel, and
-where its output goes), `{"signal": key, "number": n}` and `{"load": module}`, and tells
+its standard error), `{"signal": key, "number": n}` and `{"load": module}`, and tells
 `{"ended": key, "code": n}`.
 """
 
@@ -131,8 +131,8 @@ class Zygote:
             for descriptor in (self.control.detach(), self.wake, self.woken):
                 os.close(descriptor)
             channel, output = descriptors
-            for stream in (1, 2):
-                os.dup2(output, stream)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what a run says is in its train.log
+            os.dup2(output, 2)
             os.close(output)
             run(self.entry, channel)
         except BaseException:
