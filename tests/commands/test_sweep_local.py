@@ -86,9 +86,10 @@ def test_a_job_is_to_the_bit_the_run_that_it_would_be_alone(dltrain, folder):
         [line for line in outcome.out.splitlines() if f"  {word}" in line and line[:3] == "job"]
         for word in ("begins", "done")
     )
-    assert sorted(begun) == [f"job {n} of 3  seed={n}  begins" for n in range(3)]
+    assert sorted(begun) == [f"job {n}  seed={n}  begins" for n in range(3)]
     assert len(ended) == 3
-    assert all("accuracy/val" in line for line in ended)
+    for number, line in enumerate(ended, 1):
+        assert re.search(rf"accuracy/val .*%  0:\d\d  {number} of 3 are over$", line)
     assert outcome.out.splitlines()[-1] == "sweep: here"
     assert "epoch" not in outcome.out
 

@@ -74,3 +74,24 @@ def test_a_share_is_what_a_process_may_use(monkeypatch):
     assert suitable_workers() == 1
     if hasattr(os, "sched_getaffinity"):
         assert cores.given() == len(os.sched_getaffinity(0))
+
+
+def test_a_run_takes_no_more_threads_than_its_share(monkeypatch):
+    import torch
+
+    from dltrain.data.batch import Batch
+    from dltrain.engine import device
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(device, "MAX_THREADS", 8)
+    monkeypatch.setattr(cores, "given", lambda: 8)
+    monkeypatch.setattr(cores, "_share", None)
+    model = torch.nn.Linear(4096, 4096)
+    batch = Batch(torch.zeros(64, 4096), torch.zeros(64), torch.arange(64))
+    try:
+        for share in (5, 2, 1):
+            cores.take_share(share)
+            device.set_suitable_threads(model, batch, 1)
+            assert torch.get_num_threads() == share
+    finally:
+        torch.set_num_threads(before)

@@ -84,6 +84,7 @@ def screen():
     shown.heard(JOBS[0], event(60, accuracy__val=0.90))
     shown.heard(JOBS[1], event(10, loss__train=1.0))
     shown.ended(JOBS[2], "failed", None)
+    shown.num_waiting = 5
     return shown
 
 

@@ -148,6 +148,7 @@ class LocalRun:
                     self.begin(self.waiting.popleft(), self.free.pop(0))
                 for event in self.pool.wait(self.screen.pause):
                     self.take(event)
+                self.screen.num_waiting = len(self.waiting)
                 self.screen.refresh()
         finally:
             self.task.signals.call(lambda number: None)  # all have ended: nothing is to be saved
@@ -225,7 +226,7 @@ def describe(outcome: Outcome, *, pruned: bool) -> str:
         return "interrupted"
     if outcome.exit_code:
         return "failed"
-    return ("pruned" if pruned else "waits") if outcome.stopped else "done"
+    return ("pruned" if pruned else "paused") if outcome.stopped else "done"
 
 
 def unexplained(event: Event) -> Outcome:

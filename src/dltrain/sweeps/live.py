@@ -66,6 +66,7 @@ class Screen:
 
     def __init__(self, num_jobs: int, num_done: int, slots: int) -> None:
         self.num_jobs, self.slots = num_jobs, slots
+        self.num_waiting = 0  # of those that are to run just now
         self.counts = {"done": num_done, "failed": 0, "pruned": 0}
         self.running: dict[int, Progress] = {}
         self.durations: list[float] = []  # of jobs that were seen from beginning to end
@@ -105,10 +106,6 @@ class Screen:
     def refresh(self) -> None:
         """Called now and then, and after every event."""
 
-    @property
-    def num_waiting(self) -> int:
-        return max(0, self.num_jobs - sum(self.counts.values()) - len(self.running))
-
     def seconds_left(self) -> float | None:
         """Of the whole sweep: what runs, and what waits as long as those before it took."""
         left = [each.seconds_left() for each in self.running.values()]
@@ -129,15 +126,16 @@ class Lines(Screen):
 
     def started(self, job: JobRecord, best: float | None) -> None:
         super().started(job, best)
-        self.say(f"job {job.number} of {self.num_jobs}  {label(job)}  begins")
+        self.say(f"job {job.number}  {label(job)}  begins")
 
     def ended(self, job: JobRecord, how: str, result: float | None) -> None:
         progress = self.running[job.number]
-        took = clock(time.monotonic() - progress.began)
-        value = f"{progress.monitor} {shown(progress.monitor, result)}  "
-        text = f"job {job.number} of {self.num_jobs}  {label(job)}  {how}  "
-        self.say(text + (value if result is not None else "") + took)
         super().ended(job, how, result)
+        value = f"{progress.monitor} {shown(progress.monitor, result)}"
+        took = clock(time.monotonic() - progress.began)
+        over = f"{sum(self.counts.values())} of {self.num_jobs} are over"
+        parts = [f"job {job.number}", label(job), how, value if result is not None else "", took]
+        self.say(SPACE.join(filter(None, [*parts, over])))
 
 
 class Table(Screen):
