@@ -9,12 +9,12 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dltrain import runs
-from dltrain.commands.sweep_grid import ComposedFacts, of_sweep
+from dltrain.commands.sweep_grid import ComposedFacts
 from dltrain.commands.sweep_launch import SweepTask
 from dltrain.config import compose as composing
 from dltrain.config.grammar import Term, read_terms, term_of
 from dltrain.config.messages import explain_compose_error
-from dltrain.config.sweep import check_sweep
+from dltrain.config.sweep import check_sweep, is_of_sweep
 from dltrain.errors import UserError
 from dltrain.stored import refuse_interpolations
 from dltrain.sweeps.space import Space, make_space
@@ -35,7 +35,7 @@ def read_space(
                 "is said by sweep.optuna, such as sweep.optuna.trials"
             )
     loader = sweeper.hydra_context.config_loader
-    typed = [each for each in read_terms(arguments, loader) if not of_sweep(each)]
+    typed = [each for each in read_terms(arguments, loader) if not is_of_sweep(each.text)]
     terms = list(typed)
 
     def read(key: str, value: Any) -> Term:
