@@ -19,7 +19,8 @@ from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.config import compose as composing
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
-from dltrain.sweeps.ledger import Ledger, is_sweep, read_ledger, refuse_foreign_runs
+from dltrain.sweeps.cluster import TYPED_ONLY
+from dltrain.sweeps.ledger import PENDING, Ledger, is_sweep, read_ledger, refuse_foreign_runs
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
 DECIDING = ("halving", "optuna")
