@@ -1,7 +1,8 @@
 """sbatch, srun, squeue, sacct, scancel and scontrol of one machine: jobs are real processes.
 
 Which of them it is tells the name by which it was called. What it knows lies in $SLURM_STAND_IN: of
-each job `ID.pid` (while it runs), `ID.requeue` (asked for), `ID.state` (once it is over).
+each job `ID.pid` (while it runs), `ID.requeue` (asked for), `ID.state` (once it is over). While a
+file `hold` is there, jobs wait.
 """
 
 import os
@@ -10,6 +11,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -57,6 +59,8 @@ def slurmd(state: Path, identity: str, cpus: str) -> None:
     if index:
         env |= {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": index}
     while True:
+        while (state / "hold").exists():
+            time.sleep(0.05)
         code = subprocess.run(["bash", state / f"{number}.sh"], env=env, check=False).returncode
         (state / f"{identity}.pid").unlink(missing_ok=True)
         if not (state / f"{identity}.requeue").exists():

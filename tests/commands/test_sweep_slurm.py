@@ -163,13 +163,24 @@ def test_a_job_that_slurm_has_killed_is_a_failure_with_its_reason(dltrain, slurm
 
 
 @pytest.mark.slow
-def test_jobs_in_the_queue_are_found_again_by_resume(start, shell, slurm, tmp_path):
-    process, run = under_way(tmp_path, start)
+@pytest.mark.parametrize("waits", [True, False], ids=["waits", "runs"])
+def test_jobs_in_the_queue_are_found_again_by_resume(waits, start, slurm, tmp_path):
+    if waits:
+        (slurm / "hold").touch()
+        process = start(*LONG, SLURM)
+        jobs = tmp_path / "here" / "jobs.jsonl"
+        wait_until(lambda: jobs.exists() and '"engine"' in jobs.read_text(), process)
+    else:
+        process, _ = under_way(tmp_path, start)
     process.kill()
     process.communicate()
-    outcome = shell("resume", "here")
-    assert outcome.code == 0, outcome.err
-    assert "handed over earlier, and under way: 0" in outcome.out
+    process = start("resume", "here", stdout=(tmp_path / "out").open("wb"))
+    wait_until(lambda: b"under way: 0" in (tmp_path / "out").read_bytes(), process)
+    (slurm / "hold").unlink(missing_ok=True)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    run = tmp_path / "here" / "0"
+    assert summary_of(run)["status"] == "completed"
     assert "resumed" not in json.loads((run / "run.json").read_text())
     assert len(list(slurm.glob("*.sh"))) == 1
 

@@ -203,21 +203,6 @@ def test_killed_watchers_lose_nothing_and_start_nothing_twice(shell, start, tmp_
 
 
 @pytest.mark.slow
-def test_a_job_that_was_handed_over_and_has_not_begun_is_not_handed_over_again(start, tmp_path):
-    """Within the second in which its process imports, nothing but the ledger knows of it."""
-    argv = ("train", "-m", "hydra.sweep.dir=here", "seed=3", *SHORT)
-    process = start(*argv, LOCAL, start_new_session=True)
-    jobs = tmp_path / "here" / "jobs.jsonl"
-    wait_until(lambda: jobs.exists() and '"engine"' in jobs.read_text(), process)
-    process.kill()
-    process.communicate()
-    process = start("resume", "here")
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, (out, err)
-    assert places(tmp_path / "here") == ["1"]
-
-
-@pytest.mark.slow
 def test_what_a_stranger_has_put_there_is_not_run(shell, tmp_path):
     """submitit unpickles what lies in the folder that it is given: it is always a new one."""
     argv = ("train", "-m", "hydra.sweep.dir=here", "seed=0,1", *SHORT)
