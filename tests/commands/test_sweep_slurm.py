@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -28,8 +29,8 @@ def slurm(tmp_path, monkeypatch):
     for name, value in install(tmp_path / "slurm").items():
         monkeypatch.setenv(name, value)
     # Whoever waits for a file server or a queue may wait for less here
-    monkeypatch.setattr("dltrain.commands.sweep_cluster.POLL_SEC", {"submitit_slurm": 0.1})
-    monkeypatch.setattr("dltrain.commands.sweep_cluster.GRACE_SEC", {"submitit_slurm": 0.5})
+    monkeypatch.setattr("dltrain.commands.sweep_watch.POLL_SEC", {"submitit_slurm": 0.1})
+    monkeypatch.setattr("dltrain.commands.sweep_watch.GRACE_SEC", {"submitit_slurm": 0.5})
     monkeypatch.setattr("dltrain.sweeps.submitit_engine.ASK_EVERY_SEC", 0.5)
     state = tmp_path / "slurm" / "state"
     yield state
@@ -158,7 +159,7 @@ def test_a_job_that_slurm_has_killed_is_a_failure_with_its_reason(dltrain, slurm
     killer.join()
     assert outcome.code == 1
     assert "0: Slurm has ended it: OUT_OF_MEMORY" in outcome.err
-    log = Path(outcome.err.partition("its log: ")[2].strip())
+    log = Path(re.search("its output: (.*)", outcome.err)[1])
     assert (tmp_path / log).is_file()
 
 

@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import time
 from pathlib import Path
 
 import pytest
-from run_reader import assert_same, newest_step, summary_of
+from run_reader import assert_same, metrics, newest_step, summary_of
 
 pytest.importorskip("submitit")
 
@@ -118,13 +119,26 @@ def test_what_fails_is_tried_again_or_ends_the_sweep(shell, tmp_path):
 
 
 @pytest.mark.slow
+def test_halving_stops_the_same_jobs_as_in_one_process(shell, tmp_path):
+    argv = ("train", "-m", "hydra/sweeper=halving", "optimizer.lr=0.001,0.01,0.1", *SHORT)
+    longer = [text.replace("epochs=1", "epochs=3") for text in argv]
+    for launcher in ("submitit_local", "basic"):
+        outcome = shell(*longer, f"hydra/launcher={launcher}", f"hydra.sweep.dir={launcher}")
+        assert outcome.code == 0, outcome.err
+    for name in ("0_lr=0.001", "1_lr=0.01", "2_lr=0.1"):
+        runs = [tmp_path / launcher / name for launcher in ("submitit_local", "basic")]
+        assert metrics(runs[0]) == metrics(runs[1])
+        assert summary_of(runs[0])["status"] == summary_of(runs[1])["status"]
+
+
+@pytest.mark.slow
 def test_a_job_that_dies_is_a_failure_that_names_its_log(start, tmp_path):
     process, _, pid = under_way(tmp_path, start)
     os.kill(pid, signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert b"dltrain: error: 0: its process has ended without a result" in err
-    log = Path(err.decode().partition("its log: ")[2].strip())
+    log = Path(re.search("its output: (.*)", err.decode())[1])
     assert (tmp_path / log).is_file()
 
 
@@ -139,7 +153,7 @@ def test_a_preempted_job_goes_on_to_the_same_bytes(number, shell, start, tmp_pat
     assert_same(run, expected)
     record = json.loads((run / "run.json").read_text())
     assert len(record["resumed"]) == 1, "it went on once"
-    assert out.count(b"0 is done") == 1
+    assert out.count(b"  done  ") == 1
     assert places(run.parent) == ["1"]
 
 

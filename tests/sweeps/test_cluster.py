@@ -13,10 +13,12 @@ from omegaconf import OmegaConf
 from dltrain.commands.sweep_cluster import check
 from dltrain.commands.sweep_job import Outcome
 from dltrain.commands.sweep_node import read_outcome
+from dltrain.commands.sweep_tickets import Ticket
 from dltrain.config.compose import compose
 from dltrain.errors import UserError
 from dltrain.sweeps import slurm
 from dltrain.sweeps.cluster import RULES, Share, check_settings, new_place, require
+from dltrain.sweeps.ledger import read_ledger
 
 
 def settings_of(launcher):
@@ -108,7 +110,7 @@ def test_what_a_node_has_written_may_be_anything(text, code, tmp_path):
     ],
 )
 def test_each_job_here_gets_a_gpu_of_its_own(settings, jobs, gpus, expected, monkeypatch):
-    monkeypatch.setattr("dltrain.sweeps.cluster.num_cores", lambda: 8)
+    monkeypatch.setattr("dltrain.cores.given", lambda: 8)
     if gpus is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     share = Share.of(settings, jobs)
@@ -116,7 +118,7 @@ def test_each_job_here_gets_a_gpu_of_its_own(settings, jobs, gpus, expected, mon
 
 
 def test_the_cores_are_divided(monkeypatch):
-    monkeypatch.setattr("dltrain.sweeps.cluster.num_cores", lambda: 8)
+    monkeypatch.setattr("dltrain.cores.given", lambda: 8)
     assert Share.of({}, 2).threads == 4
     assert Share.of({}, 16).threads == 1
     assert Share.of({"cpus_per_task": 4}, "auto").at_once == 2
@@ -204,3 +206,33 @@ def test_a_node_that_is_told_to_stop_says_so(number, node):
     expected = 130 if number == signal.SIGINT else 143
     outcome = read_outcome(sweep / ".cluster" / "1", 1)
     assert (process.returncode, outcome.exit_code) in ((expected, expected), (0, 0))
+
+
+def test_a_job_that_is_to_be_stopped_saves_and_stops_after_an_evaluation(node):
+    sweep, process = node()
+    place = sweep / ".cluster" / "1"
+    ticket = Ticket(read_ledger(sweep).jobs[1], "12", place)
+    ticket.ask_to_stop("others were better")
+    process.communicate(timeout=120)
+    assert process.returncode == 0
+    outcome = read_outcome(place, 1)
+    assert (outcome.stopped, outcome.reason) == (True, "others were better")
+    assert json.loads((sweep / "1_lr=0.001" / "summary.json").read_text())["status"] == "stopped"
+    (row,) = [row for row in ticket.news() if row["split"] == "val"]
+    assert (row["step"], row["num_steps"]) == (20, 40)
+    assert ticket.news() == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["[]", "{", '{"split": "val"}', '{"split": "x", "step": 1, "num_steps": 2, "epoch": 1}',
+     '{"split": "val", "step": "1", "num_steps": 2, "epoch": 1}', "[" * 100_000],
+)  # fmt: skip
+def test_what_is_told_may_be_anything_and_may_be_torn(line, tmp_path, three_jobs):
+    ticket = Ticket(read_ledger(three_jobs[0]).jobs[1], "12", tmp_path)
+    good = '{"split": "val", "step": 1, "num_steps": 2, "epoch": 1, "loss/val": "x"}'
+    (tmp_path / "1.told.jsonl").write_text(f"{line}\n{good}\n{good[:20]}")
+    assert ticket.news() == [{"split": "val", "step": 1, "num_steps": 2, "epoch": 1}]
+    with (tmp_path / "1.told.jsonl").open("a") as file:
+        file.write(good[20:] + "\n")
+    assert len(ticket.news()) == 1

@@ -27,10 +27,14 @@ def say_end(task: SweepTask) -> int:
     if count[PENDING]:
         why = f"stopped by {task.signals.name}: " if task.signals.received is not None else ""
         over = f"{len(states) - count[PENDING]} of {len(states)} jobs are over"
-        typed = [text for text in task.argv if text.lstrip("+").startswith(TYPED_ONLY)]
-        allowed = [word for name in task.allowed for word in ("--allow-target", name)]
-        words = ["dltrain", "resume", str(task.folder), *typed, *allowed]
-        print(f"\n{why}{over}. To go on:\n  {shlex.join(words)}")
+        print(f"\n{why}{over}. To go on:\n  {command_to_go_on(task)}")
     failed = count[FAILED] + len(task.foreign)
     print(f"\n{task.folder}: {failed} failed" if failed else f"\nsweep: {task.folder}")
     return failed
+
+
+def command_to_go_on(task: SweepTask) -> str:
+    """What a shell runs, and code of the user's own, is typed again: never taken from a file."""
+    typed = [text for text in task.argv if text.lstrip("+").startswith(TYPED_ONLY)]
+    allowed = [word for name in task.allowed for word in ("--allow-target", name)]
+    return shlex.join(["dltrain", "resume", str(task.folder), *typed, *allowed])

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+import time
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dltrain import plain, runs
+from dltrain import cores, plain, runs
 from dltrain.commands.signals import SIGNALS
-from dltrain.commands.sweep_job import Outcome, read_job, run_recorded
+from dltrain.commands.sweep_job import Observe, Outcome, read_job, run_recorded
 from dltrain.errors import DltrainError
 
-BEGAN, ENDED = "began.json", "ended.json"
+BEGAN, TOLD, STOP, ENDED = "began.json", "told.jsonl", "stop.json", "ended.json"
+SECONDS_BETWEEN_ROWS = 5.0  # of training: each is a write to a file server
 REQUEUE = (signal.SIGUSR1, signal.SIGUSR2)  # of a scheduler: time is up, or the node is wanted
 
 
@@ -35,6 +38,7 @@ class NodeJob:
     threads: int | None = None  # the job's share of the cores, where nobody else limits it
     devices: str | None = None  # CUDA_VISIBLE_DEVICES; None: as the node has it
     output: str | None = None  # a file for what is printed, where the engine keeps none
+    stop_at: int | str | None = None  # where the sweep compares its jobs
 
     def __call__(self) -> int:
         os.chdir(self.cwd)
@@ -67,7 +71,10 @@ class NodeJob:
             runs.write_json(file_of(place, self.number, BEGAN), {"host": os.uname().nodename})
             self.prepare()
             job = read_job(folder, self.number, self.allowed)
-            return run_recorded(folder, job, self.allowed, SIGNALS)
+            observe = teller(place, self.number)
+            return run_recorded(
+                folder, job, self.allowed, SIGNALS, observe=observe, stop_at=self.stop_at
+            )
         except SystemExit:  # a signal that came before there was anything to save
             return Outcome(SIGNALS.exit_code or 1, reason=f"stopped by {SIGNALS.name}")
         except Exception as error:
@@ -79,12 +86,13 @@ class NodeJob:
         sys.argv = list(self.argv)
         if "" not in sys.path:
             sys.path.append("")  # a module of the user's in the folder of the command
-        engine, cores = os.environ.get("SUBMITIT_EXECUTOR"), self.threads
+        engine, num_cores = os.environ.get("SUBMITIT_EXECUTOR"), self.threads
         if engine == "slurm":
             given = os.environ.get("SLURM_CPUS_PER_TASK") or os.environ.get("SLURM_CPUS_ON_NODE")
-            cores = int(given) if given and given.isdecimal() else None
-        if cores is not None:
-            os.environ.setdefault("OMP_NUM_THREADS", str(cores))
+            num_cores = int(given) if given and given.isdecimal() else None
+        if num_cores is not None:
+            cores.take_share(num_cores)
+            os.environ.setdefault("OMP_NUM_THREADS", str(num_cores))
         if self.devices is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = self.devices
         elif engine == "local":  # submitit hides all where it was asked for none
@@ -95,6 +103,35 @@ class NodeJob:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
+
+
+def teller(place: Path, number: int) -> Observe:
+    """Writes down how the job goes, and after an evaluation looks whether it is to stop.
+
+    It does not wait for an answer: whoever started the sweep may be gone.
+    """
+    told = -SECONDS_BETWEEN_ROWS
+
+    def observe(event: dict[str, Any]) -> str | None:
+        nonlocal told
+        now = time.monotonic()
+        if event["split"] == "train" and now - told < SECONDS_BETWEEN_ROWS:
+            return None
+        told = now
+        line = json.dumps(runs.finite(event), allow_nan=False)
+        with suppress(OSError), open(file_of(place, number, TOLD), "a") as file:
+            file.write(line + "\n")
+        return read_stop(place, number) if event["split"] == "val" else None
+
+    return observe
+
+
+def read_stop(place: Path, number: int) -> str | None:
+    try:
+        data = plain.read_json(file_of(place, number, STOP))
+    except plain.PLAIN_ERRORS:
+        return None
+    return str(data["reason"]) if isinstance(data, dict) and data.get("reason") else None
 
 
 def file_of(place: Path, number: int, kind: str = ENDED) -> Path:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
+from dltrain import cores
 from dltrain.config.rules import between, list_of, whole, whole_or_null
 from dltrain.config.schema import Rule, truth
 from dltrain.durable import irregular
@@ -73,11 +74,11 @@ class Share:
     @classmethod
     def of(cls, settings: Mapping[str, Any], jobs: Any) -> Share:
         asked = jobs if isinstance(jobs, int) else None
-        cores, gpus, each = num_cores(), visible_gpus(), settings.get("gpus_per_node") or 0
-        at_once = asked or max(1, cores // (settings.get("cpus_per_task") or 1))
+        num_cores, gpus, each = cores.given(), visible_gpus(), settings.get("gpus_per_node") or 0
+        at_once = asked or max(1, num_cores // (settings.get("cpus_per_task") or 1))
         if each and asked is None and gpus:
             at_once = max(1, min(at_once, len(gpus) // each))
-        threads = settings.get("cpus_per_task") or max(1, cores // at_once)
+        threads = settings.get("cpus_per_task") or max(1, num_cores // at_once)
         return cls(asked, at_once, threads, gpus if each else None, each)
 
     def devices(self, slot: int) -> str | None:
@@ -86,11 +87,6 @@ class Share:
             return None
         first = slot * self.gpus_per_job
         return ",".join(self.gpus[(first + i) % len(self.gpus)] for i in range(self.gpus_per_job))
-
-
-def num_cores() -> int:
-    has_affinity = hasattr(os, "sched_getaffinity")
-    return len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
 
 
 def visible_gpus() -> list[str]:

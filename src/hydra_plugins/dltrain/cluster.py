@@ -15,6 +15,7 @@ class ClusterLauncher(Launcher):
     """What they share: the work is in dltrain, imported when there is some."""
 
     name = ""
+    stops_jobs = True  # where a sweeper says so; a judge's answer comes some seconds later
 
     def __init__(self, **settings: Any) -> None:
         self.settings = {
