@@ -15,7 +15,7 @@ from dltrain.config.messages import explain_compose_error
 from dltrain.config.sweep import is_of_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.expand import JobSpec, jobs_of
-from dltrain.sweeps.space import Space, make_space
+from dltrain.sweeps.space import Reader, Space, make_space
 
 
 class ComposedFacts:
@@ -72,26 +72,37 @@ def grid_jobs(sweeper: Any, arguments: Sequence[str]) -> list[list[str]]:
     settings = task.settings
     with ComposedFacts(task) as facts:
         seed = base_seed(facts, arguments, settings)
-        terms = read_terms(arguments, loader, seed)
-        for term in terms:
-            if is_of_sweep(term.text) and term.is_swept:
-                raise UserError(f"`{term.text}`: this cannot be swept over itself; give one value")
-        typed = [term for term in terms if not is_of_sweep(term.text)]
-
-        def read(key: str, value: Any) -> Term:
-            try:
-                return term_of(key, value, loader, seed)
-            except composing.COMPOSE_ERRORS as error:
-                reason = explain_compose_error(error, [], facts.composer.choices)
-                raise UserError(f"sweep.grid: {reason}") from error
-
+        typed = typed_terms(arguments, loader, seed)
         grid = {**sweeper.params, **(settings["grid"] or {})}
+        read = reader(facts, loader, seed, "sweep.grid")
         space = make_space(typed, {**settings, "grid": grid}, read)
         jobs = jobs_of(
             space, facts, draw=settings["random"], sampler=settings["sampler"], seed=seed
         )
     tell(task, space, jobs)
     return [job.overrides for job in jobs]
+
+
+def typed_terms(arguments: Sequence[str], loader: Any, seed: int) -> list[Term]:
+    """What was typed of jobs, and not of the sweep itself."""
+    terms = read_terms(arguments, loader, seed)
+    for term in terms:
+        if is_of_sweep(term.text) and term.is_swept:
+            raise UserError(f"`{term.text}`: this cannot be swept over itself; give one value")
+    return [term for term in terms if not is_of_sweep(term.text)]
+
+
+def reader(facts: ComposedFacts, loader: Any, seed: int, where: str) -> Reader:
+    """Of what a file says of a key; `where` it says so is named in errors."""
+
+    def read(key: str, value: Any) -> Term:
+        try:
+            return term_of(key, value, loader, seed)
+        except composing.COMPOSE_ERRORS as error:
+            reason = explain_compose_error(error, [], facts.composer.choices)
+            raise UserError(f"{where}: {reason}") from error
+
+    return read
 
 
 def base_seed(facts: ComposedFacts, arguments: Sequence[str], settings: dict[str, Any]) -> int:

@@ -25,6 +25,8 @@ from dltrain.sweeps.ledger import JobRecord, read_ledger
 log = logging.getLogger("dltrain")
 # Called at every log and evaluation of a job; a text that it returns is the reason to prune it
 Observe = Callable[[dict[str, Any]], str | None]
+# The same of a sweeper, for any of its jobs: called after each evaluation
+Judge = Callable[[JobRecord, dict[str, Any]], str | None]
 
 
 class Outcome(NamedTuple):
@@ -76,6 +78,19 @@ def run_recorded(
         last = traceback.format_exception_only(error)[-1].strip()
         return Outcome(1, reason=last)
     return Outcome(result.exit_code, result.best, result.stopped, bool(result.stopped))
+
+
+def judged_by(judge: Judge | None, job: JobRecord, pruned: set[int]) -> Observe | None:
+    """Of a job in this process; its number is added to `pruned` where it is stopped."""
+    if judge is None:
+        return None
+
+    def observe(event: dict[str, Any]) -> str | None:
+        reason = judge(job, event) if event["split"] == "val" else None
+        pruned.update([job.number] if reason else [])
+        return reason
+
+    return observe
 
 
 def read_job(folder: Path, number: int, allowed: list[str]) -> JobRecord:

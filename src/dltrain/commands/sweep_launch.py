@@ -21,7 +21,7 @@ from dltrain.commands import provenance
 from dltrain.commands.checked import checked
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir
 from dltrain.commands.signals import Signals
-from dltrain.commands.sweep_job import Observe, Outcome, run_recorded, trusted
+from dltrain.commands.sweep_job import Judge, Outcome, judged_by, run_recorded, trusted
 from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
 from dltrain.config.sweep import check_sweep, is_of_sweep
@@ -31,8 +31,6 @@ from dltrain.sweeps.ledger import JobRecord, Ledger
 from dltrain.sweeps.names import job_directory
 
 Execute = Callable[["SweepTask", list[JobRecord]], None]
-# (a job, what it tells of an evaluation) -> the reason to prune it, or None
-Judge = Callable[[JobRecord, dict[str, Any]], str | None]
 
 
 @dataclass
@@ -61,7 +59,6 @@ class SweepTask:
     only: set[int] | None = None
     judge: Judge | None = None
     stop_at: str | None = None
-    pruned: set[int] = field(default_factory=set)  # by the judge
     foreign: list[str] = field(default_factory=list)  # failed jobs of launchers that are not ours
     subdir_typed: bool = False
     names: dict[str, int] = field(default_factory=dict)  # of directories, and whose they are
@@ -182,19 +179,6 @@ class SweepTask:
         else:
             self.ledger.note(job.number, states.DONE, result=outcome.result)
 
-    def observer(self, job: JobRecord) -> Observe | None:
-        """For a job in this process: what it tells is judged here."""
-        judge = self.judge
-        if judge is None:
-            return None
-
-        def observe(event: dict[str, Any]) -> str | None:
-            reason = judge(job, event) if event["split"] == "val" else None
-            self.pruned |= {job.number} if reason else set()
-            return reason
-
-        return observe
-
     def tell_failure(self, job: JobRecord, outcome: Outcome) -> None:
         from dltrain.cli import print_error
 
@@ -290,6 +274,7 @@ def job_return(task: SweepTask, number: int) -> JobReturn:
 def one_after_another(task: SweepTask, left: list[JobRecord]) -> None:
     """In this process."""
     sys.argv = task.argv
+    pruned: set[int] = set()
     for job in left:
         decision = "again"
         while decision == "again":
@@ -299,10 +284,10 @@ def one_after_another(task: SweepTask, left: list[JobRecord]) -> None:
                 job,
                 task.allowed,
                 task.signals,
-                observe=task.observer(job),
+                observe=judged_by(task.judge, job, pruned),
                 stop_at=task.stop_at,
             )
-            task.end(job, outcome, pruned=job.number in task.pruned)
+            task.end(job, outcome, pruned=job.number in pruned)
             decision = task.may_go_on(job, outcome)
         if decision == "stop":
             break

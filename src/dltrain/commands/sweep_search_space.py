@@ -9,12 +9,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from dltrain import runs
-from dltrain.commands.sweep_grid import ComposedFacts
+from dltrain.commands.sweep_grid import ComposedFacts, reader, typed_terms
 from dltrain.commands.sweep_launch import SweepTask
-from dltrain.config import compose as composing
-from dltrain.config.grammar import Term, read_terms, term_of
-from dltrain.config.messages import explain_compose_error
-from dltrain.config.sweep import check_sweep, is_of_sweep
+from dltrain.config.grammar import Term
+from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.stored import refuse_interpolations
 from dltrain.sweeps.space import Space, make_space
@@ -35,15 +33,11 @@ def read_space(
                 "is said by sweep.optuna, such as sweep.optuna.trials"
             )
     loader = sweeper.hydra_context.config_loader
-    typed = [each for each in read_terms(arguments, loader) if not is_of_sweep(each.text)]
-    terms = list(typed)
+    typed = typed_terms(arguments, loader, 0)
+    terms, read = list(typed), reader(facts, loader, 0, "sweep.optuna.space")
 
-    def read(key: str, value: Any) -> Term:
-        try:
-            terms.append(term_of(key, value, loader, 0))
-        except composing.COMPOSE_ERRORS as error:
-            reason = explain_compose_error(error, [], facts.composer.choices)
-            raise UserError(f"sweep.optuna.space: {reason}") from error
+    def noted(key: str, value: Any) -> Term:
+        terms.append(read(key, value))
         return terms[-1]
 
     specs = dict(specs_of(settings["optuna"]["space"] or {}))
@@ -51,7 +45,7 @@ def read_space(
     conditions = {key: spec["when"] for key, spec in specs.items() if spec.get("when")}
     grid = {**sweeper.params, **(settings["grid"] or {}), **values}
     when = {**(settings["when"] or {}), **conditions}
-    space = make_space(typed, {**settings, "grid": grid, "when": when}, read)
+    space = make_space(typed, {**settings, "grid": grid, "when": when}, noted)
     if not space.axes:
         raise UserError(
             "there is nothing to try; write what: optimizer.lr=tag(log,interval(1e-5,1e-1)), "
