@@ -48,12 +48,12 @@ def run_jobs(
     jobs: Sequence[JobRecord],
     *,
     judge: Judge | None = None,
-    stop_at: int | None = None,
+    stop_at: str | None = None,
 ) -> dict[int, Outcome]:
     """Runs the jobs, as many at once as `sweep.jobs` says; what became of those that ended.
 
     judge: called here, in the order in which a job evaluates; a job waits for what it says.
-    stop_at: a step at which each job stops for now.
+    stop_at: a duration, after which each job stops for now.
     """
     pool = warm_pool(task)
     pool.load(sorted({module for job in jobs for module in modules_of(job)}))
@@ -75,7 +75,7 @@ def warm_up(task: Any) -> None:
 
 def execute(task: SweepTask, left: list[JobRecord]) -> None:
     """What the launcher has run."""
-    run_jobs(task, left)
+    run_jobs(task, left, judge=task.judge, stop_at=task.stop_at)
 
 
 def warm_pool(task: SweepTask) -> Pool:
@@ -126,7 +126,7 @@ class LocalRun:
         screen: Screen,
         *,
         judge: Judge | None,
-        stop_at: int | None,
+        stop_at: str | None,
     ) -> None:
         self.task, self.pool, self.slots, self.screen = task, pool, slots, screen
         self.judge, self.stop_at = judge, stop_at

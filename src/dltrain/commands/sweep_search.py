@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -11,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dltrain import runs
+from dltrain import cores, runs
 from dltrain.commands.sweep_grid import ComposedFacts
 from dltrain.commands.sweep_halving import monitored, refuse_launcher
 from dltrain.commands.sweep_launch import SweepTask
@@ -87,7 +86,7 @@ def batch_size(task: SweepTask, launcher: Any) -> int:
         return 1
     if isinstance(wanted, int):
         return wanted
-    return len(list(Path("/dev").glob("nvidia[0-9]*"))) or len(os.sched_getaffinity(0))
+    return len(list(Path("/dev").glob("nvidia[0-9]*"))) or cores.given()
 
 
 class Trials:

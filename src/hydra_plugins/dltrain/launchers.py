@@ -13,9 +13,6 @@ from omegaconf import DictConfig
 class RecordingLauncher(Launcher):
     """What both share: the task that Hydra hands over is the sweep."""
 
-    stops_jobs = True  # where a sweeper says so, to go on later or never
-    one_at_a_time = True
-
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
@@ -24,6 +21,9 @@ class RecordingLauncher(Launcher):
 
 class BasicLauncher(RecordingLauncher):
     """Jobs one after another in this process, recorded in the sweep's ledger."""
+
+    stops_jobs = True  # where a sweeper says so, to go on later or never
+    one_at_a_time = True
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -35,6 +35,8 @@ class BasicLauncher(RecordingLauncher):
 
 class LocalLauncher(RecordingLauncher):
     """Jobs in processes of their own, `sweep.jobs` at once, recorded in the sweep's ledger."""
+
+    stops_jobs = True
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
