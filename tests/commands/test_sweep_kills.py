@@ -44,6 +44,18 @@ def kill_when_jobs_are_done(process, sweep, num_done, random):
     return False
 
 
+def kill_after_events(process, sweep, num_events, random):
+    """SIGKILL at some moment after so many events of jobs; False: it ended before."""
+    while process.poll() is None:
+        if has_begun(sweep) and len(events(sweep)) >= num_events:
+            time.sleep(random.random() * 0.3)
+            process.kill()
+            process.wait()
+            return True
+        time.sleep(0.01)
+    return False
+
+
 def has_begun(sweep):
     return (sweep / "sweep.json").exists()
 
@@ -80,6 +92,58 @@ def test_killed_five_times_and_resumed_each_time(launcher, start, dltrain, tmp_p
         assert after.get(event["number"]) != "done", f"{event} after it was done"
         after[event["number"]] = event["state"]
     assert list(after.values()) == ["done"] * JOBS
+
+
+def ends(sweep):
+    """Of each job its state, the metrics of every row, and the weights of its last checkpoint."""
+    from dltrain.sweeps.ledger import read_ledger
+
+    found = {}
+    for state in read_ledger(sweep).states():
+        run = sweep / state.job.directory
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        numbers = [[row["step"], row["split"], row["loss"], row["accuracy"]] for row in rows]
+        last = max((run / "checkpoints").glob("step-*"))
+        found[run.name] = state.state, numbers, (last / "model.safetensors").read_bytes()
+    return found
+
+
+DECIDING = {
+    "halving": ("optimizer.lr=0.0001,0.001,0.01,0.1,0.3,1", "sweep.halving.eta=2", "seed=1,2"),
+    "optuna": ("optimizer.lr=tag(log,interval(1e-4,1))", "sweep.optuna.trials=12",
+               "sweep.optuna.pruner=median", "sweep.optuna.pruner_args={n_startup_trials:2}",
+               "sweep.optuna.sampler_args={n_startup_trials:3}"),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("sweeper", "launcher"), [("halving", "basic"), ("halving", "local"), ("optuna", "basic")]
+)
+def test_killed_five_times_the_same_jobs_are_stopped(sweeper, launcher, start, dltrain, tmp_path):
+    """Of optuna with one job at a time: with several, what is tried depends on who is first."""
+    if sweeper == "optuna":
+        pytest.importorskip("optuna", minversion="4")
+    argv = ("train", "-m", f"hydra/sweeper={sweeper}", "hydra.sweep.dir=here", *DECIDING[sweeper],
+            "trainer.max_epochs=6", "trainer.threads=1", "model.hidden_sizes=[16]")  # fmt: skip
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    outcome = dltrain(*argv, "hydra/launcher=basic", cwd=tmp_path / "whole")
+    assert outcome.code == 0, outcome.err
+    expected = ends(tmp_path / "whole" / "here")
+    assert len(expected) == JOBS
+    assert {"done", "pruned"} == {state for state, *_ in expected.values()}
+    sweep, draw, num_kills = tmp_path / "killed" / "here", random.Random(sweeper + launcher), 0
+    for number in range(5):
+        command = ("resume", "here") if has_begun(sweep) else argv
+        process = start(*command, f"hydra/launcher={launcher}", cwd=sweep.parent)
+        num_kills += kill_after_events(process, sweep, 5 * number + draw.randrange(4), draw)
+        wait_until_nobody_writes(sweep)
+    assert num_kills >= 3, "it was over before it could be killed"
+    process = start("resume", "here", cwd=sweep.parent)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert ends(sweep) == expected
 
 
 def test_ctrl_c_stops_a_sweep_in_order_and_says_how_to_go_on(start, dltrain, tmp_path):
