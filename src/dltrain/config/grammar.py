@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from hydra._internal.grammar.utils import escape_special_characters
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import (
@@ -137,7 +138,8 @@ def term_of(key: str, value: Any, config_loader: ConfigLoader | None, seed: int)
 def write(value: Any) -> str:
     """A value so that Hydra reads it back as the same: text is quoted where it must be."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{write(k)}:{write(v)}" for k, v in value.items()) + "}"
+        pairs = [f"{escape_special_characters(str(k))}:{write(v)}" for k, v in value.items()]
+        return "{" + ",".join(pairs) + "}"  # a key cannot be quoted there
     if isinstance(value, list | tuple):
         return "[" + ",".join(map(write, value)) + "]"
     if isinstance(value, bool) or value is None:

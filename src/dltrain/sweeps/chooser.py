@@ -68,6 +68,9 @@ class Chooser:
 
     def different(self, axis: Axis, chosen: Mapping[str, str]) -> Iterator[tuple[int, Row]]:
         """The rows of the axis by number, less those that differ in nothing that counts."""
+        if not any(key.lstrip("+") in self.space.when for key in axis.keys):
+            yield from enumerate(axis.rows)
+            return
         seen: set[frozenset[tuple[str, str]]] = set()
         for number, row in enumerate(axis.rows):
             kept = self.kept(row, chosen)
@@ -78,20 +81,22 @@ class Chooser:
     def kept(self, row: Row, chosen: Mapping[str, str]) -> Row:
         """What of the row counts beside what has been chosen."""
         kept = dict(row)
-        while True:
+        while kept:
             together = {**chosen, **kept}
             gone = next((key for key in kept if not self.counts(key, together)), None)
             if gone is None:
-                return kept
+                break
             del kept[gone]
+        return kept
 
     def counts(self, key: str, chosen: Mapping[str, str]) -> bool:
         return all(self.holds(each, chosen) for each in self.space.when.get(key.lstrip("+"), ()))
 
     def holds(self, condition: Condition, chosen: Mapping[str, str]) -> bool:
-        by_key = {key.lstrip("+"): value for key, value in chosen.items()}
-        if condition.key in by_key:
-            value: Any = by_key[condition.key]
+        written = (f"{plus}{condition.key}" for plus in ("", "+", "++"))
+        key = next((each for each in written if each in chosen), None)
+        if key is not None:
+            value: Any = chosen[key]
         elif condition.key in self.fixed and condition.key not in self.space.when:
             value = self.fixed[condition.key]
         else:

@@ -94,13 +94,13 @@ def scaled(interval: Interval, position: float) -> str:
     low, high = interval.low, interval.high
     if interval.whole:
         high += 1
+    width = math.log(high) - math.log(low) if interval.log else high - low
+    value = low + position * width
     if interval.log:
-        value = math.exp(math.log(low) + position * (math.log(high) - math.log(low)))
-    else:
-        value = low + position * (high - low)
+        value = math.exp(math.log(low) + position * width)
     if interval.whole:
         return str(min(int(interval.high), math.floor(value)))
-    step = value * math.log(high / low) if interval.log else high - low
+    step = value * width if interval.log else width
     digits = 4 - math.floor(math.log10(step))
     rounded = round(value, digits)
     return repr(float(min(max(rounded, low), high)))

@@ -44,7 +44,8 @@ def jobs_of(
         if not any(key == name.lstrip("+") for each in chosen for name in each):
             wanted = " and ".join(map(str, space.when[key]))
             space.notes.append(f"{key} is not tried: no job has {wanted}")
-    return [job for each in chosen for job in repeats(space, facts, each, varying(chosen))]
+    varies = varying(chosen)
+    return [job for each in chosen for job in repeats(space, facts, each, varies)]
 
 
 def combinations(chooser: Chooser) -> Iterator[Row]:
@@ -66,8 +67,9 @@ def combinations(chooser: Chooser) -> Iterator[Row]:
                 break
         found = longer
     found.sort(key=lambda each: each[0])
+    keys = chooser.space.keys
     for _, chosen in found:
-        yield {key: chosen[key] for key in chooser.space.keys if key in chosen}
+        yield {key: chosen[key] for key in keys if key in chosen}
 
 
 def drawn(chooser: Chooser, number: int, sampler: str, seed: int) -> list[Row]:
