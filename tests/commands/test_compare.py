@@ -1,7 +1,9 @@
 """`dltrain compare` as it is typed: over real runs, without torch, with its errors."""
 
+import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +31,7 @@ def test_a_sweep_in_groups_is_two_rows_of_numpys_numbers(sweep, without_torch):
     rows = json.loads(outcome.out)
     assert [row["optimizer.lr"] for row in rows] == [0.001, 0.01]
     for row in rows:
-        files = sweep.glob(f"*_lr={row['optimizer.lr']}_*/summary.json")
+        files = sweep.glob(f"*_lr={row['optimizer.lr']},*/summary.json")
         summaries = [json.loads(file.read_text()) for file in sorted(files)]
         best = numpy.array([each["best"]["value"] for each in summaries])
         test = numpy.array([each["test"]["accuracy"] for each in summaries])
@@ -49,6 +51,39 @@ def test_a_table_without_groups_loads_neither_torch_nor_numpy(sweep):
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 3 + 6
     assert max(map(len, done.stdout.splitlines())) <= 80, "through a pipe"
+
+
+def test_five_hundred_runs_are_compared_without_torch(finished_sweep, tmp_path):
+    """What it takes is measured by scripts/bench/compare_runs.py; here, that all are right."""
+    first = min(finished_sweep.glob("*_lr*"))
+    texts = {n: (first / n).read_text() for n in ("config.yaml", "run.json", "summary.json")}
+    summary = json.loads(texts["summary.json"])
+    values = {}
+    for number in range(500):
+        run = tmp_path / "many" / f"run {number}"
+        run.mkdir(parents=True)
+        lr, seed = number // 5 / 1000, number % 5
+        config = re.sub("\nseed: 0\n", f"\nseed: {seed}\n", texts["config.yaml"])
+        config = re.sub(r"\n  lr: [0-9.]+\n", f"\n  lr: {lr}\n", config)
+        summary["best"]["value"] = 0.5 + number / 10_000
+        values.setdefault(lr, []).append(summary["best"]["value"])
+        for name, text in (
+            texts | {"config.yaml": config, "summary.json": json.dumps(summary)}
+        ).items():
+            (run / name).write_text(text)
+    code = ("import sys; from dltrain.cli import run; code = run(sys.argv[1:]); "
+            "assert 'torch' not in sys.modules; sys.exit(code)")  # fmt: skip
+    command = [sys.executable, "-c", code, "compare", str(tmp_path / "many"), "--group", "seed"]
+    done = subprocess.run(
+        [*command, "--format", "json"], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["optimizer.lr"] for row in rows] == list(values)
+    for row in rows:
+        found = numpy.array(values[row["optimizer.lr"]])
+        assert (row["n"], row["accuracy/val:best mean"]) == (5, found.mean())
+        assert row["accuracy/val:best std"] == found.std(ddof=1)
 
 
 @pytest.mark.parametrize("width", [1, 40, 80, 200])
@@ -89,8 +124,9 @@ def test_runs_of_a_diff_can_be_named_as_the_table_does(sweep, dltrain):
     first, *_, last = sorted(path.name for path in sweep.glob("*_lr*"))
     outcome = dltrain("compare", str(sweep), "--diff", first, last, "--format", "csv")
     assert outcome.code == 0, outcome.err
-    assert outcome.out.splitlines()[0] == f"setting,{first},{last}"
-    assert len(outcome.out.splitlines()) == 3, "the learning rate and the seed"
+    header, *rows = csv.reader(outcome.out.splitlines())
+    assert header == ["setting", first, last]
+    assert sorted(row[0] for row in rows) == ["optimizer.lr", "seed"]
     refused = dltrain("compare", str(sweep), "--diff", first, "nothing_such")
     assert (refused.code, refused.out) == (2, "")
     assert "`nothing_such` is neither a directory nor a run in the table" in refused.err
@@ -106,9 +142,9 @@ def test_a_run_does_not_differ_from_itself(sweep, dltrain):
 
 def test_files_for_machines_say_where_each_run_is(sweep, dltrain):
     outcome = dltrain("compare", str(sweep), "--format", "csv")
-    header, *rows = outcome.out.splitlines()
-    assert header.endswith(",path")
-    assert all(Path(row.rpartition(",")[2]).is_dir() for row in rows)
+    header, *rows = csv.reader(outcome.out.splitlines())
+    assert header[-1] == "path"
+    assert all(Path(row[-1]).is_dir() for row in rows)
 
 
 def test_a_plot_and_a_map_are_drawn(sweep, dltrain, tmp_path):
@@ -205,7 +241,7 @@ def test_tensorboard_shows_the_selected_runs_until_it_is_stopped(sweep, tmp_path
             if len(names) == 3:
                 break
             time.sleep(1)
-        assert sorted(names) == sorted(path.name for path in sweep.glob("*_lr=0.01_*"))
+        assert sorted(names) == sorted(path.name for path in sweep.glob("*_lr=0.01,*"))
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=30) == 0
     finally:
