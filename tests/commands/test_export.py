@@ -138,8 +138,11 @@ def test_a_missing_extra_is_named(run_dir, without_torch):
 
 
 def test_a_demanded_checkpoint_that_is_not_there_is_exit_3(run_dir, dltrain):
-    assert dltrain("export", "r", "format=torch", "checkpoint=7", "data=false").code == 3
-    assert not list((run_dir / "export").glob("*")) if (run_dir / "export").exists() else True
+    before = sorted(run_dir.rglob("*"))
+    outcome = dltrain("export", "r", "format=torch", "checkpoint=7", "data=false")
+    assert outcome.code == 3
+    assert "7" in outcome.err
+    assert sorted(run_dir.rglob("*")) == before, "nothing is left behind"
 
 
 def test_a_link_in_the_place_of_the_file_is_not_followed(run_dir, dltrain, tmp_path):
