@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import dltrain
 from dltrain import build
 from dltrain.build_data import read_data
 from dltrain.build_loaders import make_loader, placement
+from dltrain.engine.device import process_settings, restore_process
 from dltrain.engine.tensors import read_tensors
 from dltrain.errors import CheckpointError, DltrainError, UserError
 
@@ -296,6 +298,27 @@ def test_training_in_python_is_the_command(here, dltrain):
     assert (sys.argv, os.getcwd()) == (typed, folder)
     record = json.loads((first.path / "run.json").read_text())
     assert record["command"].startswith("dltrain train trainer.max_epochs=1")
+
+
+@pytest.mark.parametrize("deterministic", [False, True])
+def test_a_notebook_s_process_is_left_as_it_was(deterministic, here):
+    before = process_settings()
+    torch.use_deterministic_algorithms(not deterministic, warn_only=True)
+    torch.backends.cudnn.benchmark = True
+    random.seed(1), numpy.random.seed(2), torch.manual_seed(3)
+    try:
+        expected = [process_settings(), drawn()]
+        random.seed(1), numpy.random.seed(2), torch.manual_seed(3)
+        typed = [f"trainer.deterministic={str(deterministic).lower()}", "trainer.device=cpu"]
+        run = dltrain.train([*QUICK, "trainer.max_steps=2", *typed])
+        assert [process_settings(), drawn()] == expected
+    finally:
+        restore_process(before)
+    assert run.device.type == "cpu"
+
+
+def drawn():
+    return random.random(), numpy.random.rand(), torch.rand(()).item()
 
 
 def test_a_mistake_is_raised_with_the_message_of_the_command(here):

@@ -13,6 +13,7 @@ from types import FrameType
 from hydra.core.singleton import Singleton
 
 from dltrain.commands.job import run_job
+from dltrain.commands.process_state import process_as_found
 from dltrain.commands.signals import Signals
 from dltrain.commands.train import single_job, take_allowed_targets
 from dltrain.config import compose as composing
@@ -39,7 +40,8 @@ def train(
     """Runs `dltrain train OVERRIDES` in this process and gives the run that it made.
 
     config_dir: a folder of your own configs. allow_target: packages of your own that they name.
-    The current folder, signal handlers and Hydra's state are as before afterwards.
+    The current folder, signal handlers, Hydra's state, random generators and torch's settings are
+    afterwards as before; the run's model is on the device of its training.
 
     Raises DltrainError with the message that the command would print. An interrupt finishes the
     step, saves a checkpoint, and raises KeyboardInterrupt: `dltrain resume` goes on.
@@ -65,7 +67,7 @@ def train(
         raise KeyboardInterrupt(f"saved; `dltrain resume {result.run_dir}` goes on")
     if signals.received is not None:
         raise DltrainError(f"stopped by {signals.name}; `dltrain resume {result.run_dir}` goes on")
-    return load_run(result.run_dir, allow_target=allow_target)
+    return load_run(result.run_dir, device=cfg.trainer.device, allow_target=allow_target)
 
 
 @contextmanager
@@ -74,15 +76,12 @@ def surroundings(command: list[str]) -> Iterator[None]:
     argv, path, state = sys.argv, list(sys.path), Singleton.get_state()
     log = logging.getLogger("dltrain")
     propagate, level = log.propagate, log.level
-    torch = sys.modules.get("torch")
-    threads = torch.get_num_threads() if torch else None  # None: as it will find them
     sys.argv = command
     try:
-        yield
+        with process_as_found():
+            yield
     finally:
         sys.argv, sys.path[:] = argv, path
         Singleton.set_state(state)
         log.propagate = propagate
         log.setLevel(level)
-        if device := sys.modules.get("dltrain.engine.device"):
-            sys.modules["torch"].set_num_threads(threads or device.MAX_THREADS)

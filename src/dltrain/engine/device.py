@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -67,8 +67,40 @@ def prepare_process(
     seed_everything(seed)
 
 
+def process_settings() -> dict[str, Any]:
+    """What `prepare_process` sets, as it is now; the generators are in `seeding`."""
+    settings: dict[str, Any] = {
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warn_only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "benchmark": torch.backends.cudnn.benchmark,
+    }
+    with suppress(RuntimeError):  # set by torch's newer `fp32_precision`, which does not mix
+        settings["allow_tf32"] = torch.backends.cudnn.allow_tf32
+        settings["matmul"] = torch.get_float32_matmul_precision()
+    return settings
+
+
+def restore_process(settings: dict[str, Any]) -> None:
+    """Puts back what `process_settings` has found, where it is another now."""
+    wanted = dict(settings.items() - process_settings().items())
+    if "threads" in wanted:
+        torch.set_num_threads(settings["threads"])
+    if wanted.keys() & {"deterministic", "warn_only"}:
+        torch.use_deterministic_algorithms(
+            settings["deterministic"], warn_only=settings["warn_only"]
+        )
+    if "benchmark" in wanted:
+        torch.backends.cudnn.benchmark = settings["benchmark"]
+    if "allow_tf32" in wanted:
+        torch.backends.cudnn.allow_tf32 = settings["allow_tf32"]
+    if "matmul" in wanted:
+        torch.set_float32_matmul_precision(settings["matmul"])
+
+
 # As torch found it: an earlier run of this process may have set fewer
-MAX_THREADS = torch.get_num_threads()
+FOUND = process_settings()
+MAX_THREADS: int = FOUND["threads"]
 MULTIPLY_ADDS_A_THREAD = 10_000_000  # about 0.1 ms: less is not worth waking a thread for
 
 
