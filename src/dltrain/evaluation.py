@@ -222,7 +222,8 @@ def draw(run: TrainedRun, evaluation: Evaluation) -> tuple[dict[str, bytes], str
 
     report = evaluation.report
     assert report is not None
-    title = f"{run.path.name}, {evaluation.split}"
+    views = f", views {run.views}" if run.views else ""
+    title = f"{run.path.name}\n{evaluation.split}, {run.weights_in_words}{views}"
     try:
         pictures = {RELIABILITY: draw_reliability(report, title)}
     except ImportError:

@@ -49,6 +49,20 @@ class TrainedRun:
         return f"TrainedRun({str(self.path)!r}, {self.weights.name}, {len(self.classes)} classes)"
 
     @property
+    def weights_in_words(self) -> str:
+        """`final (step 140, best)`, `step-00000040_ema, the average of the weights (EMA)`."""
+        words = self.weights.name
+        if words == "final" and self.weights.step is not None:
+            words += f" (step {self.weights.step:,}, {self.config['checkpoint']['final']})"
+        return f"{words}, the average of the weights (EMA)" if self.weights.ema else words
+
+    @property
+    def views(self) -> str | None:
+        """Of each image that are looked at (`task.views`); None where it is the image alone."""
+        views = self.config["task"].get("views")
+        return None if views == "none" else views
+
+    @property
     def summary(self) -> dict[str, Any]:
         """`summary.json`: status, best, last and test metrics, speed."""
         return runs.read_json(self.path / runs.SUMMARY)

@@ -17,7 +17,6 @@ from dltrain.commands.opening import (
     read_config,
     shown_path,
     take_apart,
-    weights_in_words,
 )
 from dltrain.commands.train import take_allowed_targets
 from dltrain.errors import UserError
@@ -142,9 +141,9 @@ def settings_of(asked: Asked, run: TrainedRun) -> dict[str, Any]:
 def show(asked: Asked, run: TrainedRun, evaluation: Evaluation) -> None:
     if run.weights.note:
         print(run.weights.note)
-    print(f"weights    {weights_in_words(run)}")
-    if (views := run.config["task"].get("views")) not in (None, "none"):
-        print(f"views      {views}")
+    print(f"weights    {run.weights_in_words}")
+    if run.views:
+        print(f"views      {run.views}")
     print(f"split      {evaluation.split}, {evaluation.num_samples:,} samples")
     for name, value in evaluation.metrics.items():
         print(f"{name:<18} {in_words(name, value):>10}")

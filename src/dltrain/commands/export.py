@@ -20,7 +20,6 @@ from dltrain.commands.opening import (
     refuse_existing,
     shown_path,
     take_apart,
-    weights_in_words,
     yes_or_no,
 )
 from dltrain.commands.train import take_allowed_targets
@@ -186,7 +185,7 @@ def show(run: TrainedRun, done: Export, format: str, why_not: str) -> None:
         print(run.weights.note)
     kind = {"onnx": f"ONNX, opset {OPSET}", "torch": "torch.export"}.get(format, format)
     print(f"format     {kind}, {done.num_bytes:,} bytes")
-    print(f"weights    {weights_in_words(run)}")
+    print(f"weights    {run.weights_in_words}")
     print(f"input      {done.metadata['input']}")
     print(f"output     {done.metadata['output']}")
     if why_not:

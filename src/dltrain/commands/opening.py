@@ -165,14 +165,6 @@ def refuse_existing(asked: Asked, path: Path) -> None:
         raise UserError(f"{shown_path(path)} is not a file; output= writes another")
 
 
-def weights_in_words(run: TrainedRun) -> str:
-    """`final (step 140, best)`, `step-00000040_ema, the average of the weights (EMA)`."""
-    weights, words = run.weights, run.weights.name
-    if words == "final" and weights.step is not None:
-        words += f" (step {weights.step:,}, {run.config['checkpoint']['final']})"
-    return f"{words}, the average of the weights (EMA)" if weights.ema else words
-
-
 def shown_path(path: Path) -> str:
     """Relative where that is shorter."""
     relative = os.path.relpath(path)

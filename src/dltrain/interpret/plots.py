@@ -28,9 +28,10 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) ->
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = np.nan_to_num(confusion / confusion.sum(1, keepdims=True))
     # Without numbers in them, faint cells have to be seen
-    norm = Normalize(0, 1) if count <= MAX_NUMBERS else PowerNorm(0.5, 0, 1)
+    few = count <= MAX_NUMBERS
+    norm = Normalize(0, 1) if few else PowerNorm(0.5, 0, 1)
     image = axes.imshow(shares, cmap="Blues", norm=norm, interpolation="nearest")
-    if count <= MAX_NUMBERS:
+    if few:
         for row, column in np.argwhere(confusion).tolist():
             color = "white" if shares[row, column] > 0.5 else "black"
             text = f"{confusion[row, column]:,}"
@@ -40,35 +41,56 @@ def draw_confusion(confusion: np.ndarray, classes: Sequence[str], title: str) ->
         turned = max(map(len, labels)) > 2
         axes.set_xticks(range(count), labels, rotation=90 if turned else 0, fontsize=8)
         axes.set_yticks(range(count), labels, fontsize=8)
-    axes.set_xlabel("predicted")
+    axes.set_xlabel("predicted (numbers: samples)" if few else "predicted")
     axes.set_ylabel("true")
-    axes.set_title(plain(title, int(11 * side)), fontsize=10)
-    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="share of the true class")
+    lines = [plain(line, int(11 * side)) for line in title.split("\n")]
+    axes.set_title("\n".join(lines), fontsize=10)
+    scale = "share of the samples of the true class" + ("" if few else " (square-root scale)")
+    figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label=scale)
     return png(figure)
 
 
 def draw_reliability(report: Report, title: str) -> bytes:
-    """PNG. Accuracy over confidence by bin, beside what a calibrated model has; samples below."""
-    figure = new_figure(4.6, 5.2)
+    """PNG. Accuracy by bin of confidence, beside what a calibrated model has; samples below.
+
+    A bin without samples is hatched: it is not one whose samples are all wrong, a line at 0.
+    """
+    figure = new_figure(5.4, 5.8)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     edges = np.linspace(0, 1, len(report.bin_count) + 1)
     width, filled = edges[1], report.bin_count > 0
-    middles = (edges[:-1] + width / 2)[filled]
-    accuracy, confidence = report.bin_accuracy[filled], report.bin_confidence[filled]
-    upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="calibrated")
-    upper.bar(middles, accuracy, width * 0.94, color=BLUE, label="accuracy")
-    upper.plot(confidence, confidence, "o", color=ORANGE, markersize=4, label="mean confidence")
+    middles, accuracy = edges[:-1] + width / 2, report.bin_accuracy[filled]
+    upper.bar(middles[~filled], 1, width, color="white", edgecolor="#DDDDDD", hatch="///",
+              linewidth=0, label="no samples")  # fmt: skip
+    upper.bar(middles[filled], accuracy, width * 0.94, color=BLUE, label="accuracy")
+    left, right = middles[filled] - width * 0.47, middles[filled] + width * 0.47
+    upper.hlines(accuracy, left, right, color=BLUE, linewidth=2.5, capstyle="butt")
+    upper.plot([0, 1], [0, 1], color=ORANGE, linewidth=1.2, linestyle="--", label="calibrated")
     upper.set_ylabel("accuracy")
-    upper.set_ylim(0, 1)
-    upper.legend(loc="upper left", fontsize=8, frameon=False)
-    upper.set_title(f"{plain(title, 44)}\nECE {report.calibration_error:.2%}", fontsize=10)
-    lower.bar(middles, report.bin_count[filled], width * 0.94, color=GREY)
+    upper.set_ylim(-0.01, 1.01)
+    lines = [plain(line, 52) for line in title.split("\n")]
+    figure.suptitle("\n".join([*lines, f"ECE {report.calibration_error:.2%}"]), fontsize=10)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    lower.bar(middles[filled], report.bin_count[filled], width * 0.94, color=GREY)
+    for middle, count in zip(middles[filled], report.bin_count[filled].tolist(), strict=True):
+        lower.annotate(brief(count), (middle, count), (0, 1.5), textcoords="offset points",
+                       ha="center", va="bottom", fontsize=6.5)  # fmt: skip
+    lower.margins(y=0.2)
     lower.set_xlim(0, 1)
     lower.set_xlabel("confidence")
     lower.set_ylabel("samples")
     for axes in (upper, lower):
         axes.spines[["top", "right"]].set_visible(False)
     return png(figure)
+
+
+def brief(count: int) -> str:
+    """In at most five characters: `999`, `12.3k`, `1.2M`."""
+    for unit, name in ((10**9, "G"), (10**6, "M"), (10**4, "k")):
+        if count >= unit:
+            size = unit if name != "k" else 1000
+            return f"{count / size:.3g}{name}"
+    return str(count)
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -91,9 +113,11 @@ def png(figure: Any) -> bytes:
 
 
 def plain(text: str, limit: int = MAX_LABEL) -> str:
-    """A stranger's text: short, printable, and no formula (matplotlib reads `$`)."""
-    shown = "".join(c if c.isprintable() else "?" for c in text[: limit + 1])
-    shown = shown if len(text) <= limit else f"{shown[: limit - 1]}…"
+    """A stranger's text: printable, no formula (matplotlib reads `$`), and cut in the middle:
+    long names of classes differ at either end."""
+    end = (limit - 1) // 2
+    short = text if len(text) <= limit else f"{text[: limit - 1 - end]}…{text[-end:]}"
+    shown = "".join(c if c.isprintable() else "?" for c in short)
     return shown.replace("\\", "\\\\").replace("$", r"\$")
 
 
