@@ -31,9 +31,11 @@ the directory RUN (or `latest`), to the screen and to RUN/evaluation/: docs/eval
 
   dltrain evaluate latest
   dltrain evaluate latest checkpoint=last split=val
+  dltrain evaluate latest dataset.root=/data/mnist              # the data has moved
   dltrain evaluate latest dataset=image_folder dataset.root=photos loader.eval_batch_size=50
 
-  checkpoint=   best, last, a step, or a path; by default the weights that the run has tested
+  checkpoint=   best, last, a step, or a path; by default `final`, the weights that the run has
+                tested (checkpoint.final: its best or its last)
   split=        test (the default), val or train
   ema=          auto (as the run evaluates), true or false: the average of the weights
   dataset=, dataset.*, loader.*, task.views, trainer.device, precision, threads, compile,
