@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from dltrain.commands.code import MAX_DIFF_BYTES, git_state, source_digests
+from dltrain.commands.code import MAX_DIFF_BYTES, changed_files, git_state, source_files
 from dltrain.commands.provenance import changes_since, differences, settings_digest
 
 HOSTILE = {
@@ -71,13 +71,15 @@ def test_a_diff_starts_no_program_of_the_repository(repository, tmp_path):
 def test_source_files_are_known_by_their_content(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_fresh_net.py").write_text("a = 1\n")
-    first = source_digests(["my_fresh_net"])
+    first = source_files(["my_fresh_net"])
     assert first.keys() == {"dltrain", "my_fresh_net"}
     (tmp_path / "my_fresh_net.py").write_text("a = 2\n")
-    second = source_digests(["my_fresh_net.inner", "not_there_at_all"])
+    second = source_files(["my_fresh_net.inner", "not_there_at_all"])
     assert second.keys() == {"dltrain", "my_fresh_net"}
-    assert second["my_fresh_net"] != first["my_fresh_net"]
+    assert changed_files(first["my_fresh_net"], second["my_fresh_net"]) == ["my_fresh_net.py"]
     assert second["dltrain"] == first["dltrain"]
+    assert len(first["dltrain"]) > 100
+    assert first["dltrain"].keys() > {"cli.py", "engine/trainer.py"}
 
 
 @pytest.mark.parametrize("what", HOSTILE)
@@ -133,6 +135,7 @@ def test_all_that_has_changed_is_named():
     old = {
         "git": {"commit": "a" * 40, "dirty": False},
         "sources": {"dltrain": "b" * 64},
+        "source_files": {"dltrain": {"gone.py": "1", "same.py": "1", "data/a.py": "1"}},
         "versions": {"torch": "2.11"},
         "device": "cpu",
         "threads": 1,
@@ -141,6 +144,7 @@ def test_all_that_has_changed_is_named():
     new = old | {
         "git": {"commit": "c" * 40, "dirty": True, "diff": "x"},
         "sources": {"dltrain": "d" * 64},
+        "source_files": {"dltrain": {"new.py": "1", "same.py": "1", "data/a.py": "2"}},
         "versions": {"torch": "2.15"},
         "data": {"train": "e" * 64},
         "threads": 2,
@@ -148,7 +152,7 @@ def test_all_that_has_changed_is_named():
     assert changes_since(old, new) == [
         "code: commit aaaaaaaaaaaa -> cccccccccccc",
         "code: dirty False -> True",
-        "code: the files of dltrain bbbbbbbbbbbb -> dddddddddddd",
+        "code: the files of dltrain bbbbbbbbbbbb -> dddddddddddd: data/a.py, gone.py, new.py",
         "version of torch 2.11 -> 2.15",
         "data is not in its record: unknown",
         "threads 1 -> 2",
@@ -157,8 +161,10 @@ def test_all_that_has_changed_is_named():
 
 @pytest.mark.parametrize("value", [None, 3, [1], {"x": {"y": []}}, "\x1b[2J" * 99])
 def test_a_record_of_a_stranger_is_only_shown(value):
-    keys = ("git", "sources", "versions", "data", "device", "threads", "precision")
+    keys = ("git", "sources", "source_files", "versions", "data", "device", "threads", "precision")
     new = {"git": {"commit": "a"}, "sources": {"dltrain": "b"}, "versions": {}, "data": {}}
-    for old in (dict.fromkeys(keys, value), {"git": {"commit": value, "\n": value}}):
+    new["source_files"] = {"dltrain": {"a.py": "1"}}
+    files = {"sources": {"dltrain": "c"}, "source_files": {"dltrain": value}}
+    for old in (dict.fromkeys(keys, value), files, {"git": {"commit": value, "\n": value}}):
         lines = changes_since(old, new)
         assert all(line.isprintable() and len(line) < 300 for line in lines)

@@ -58,6 +58,7 @@ def test_what_differs_is_named_with_what_has_changed(run_dir, dltrain, tmp_path)
         versions=record["versions"] | {"torch": "1.0"},
         data=record["data"] | {"test": "0" * 64},
         sources={"dltrain": "1" * 64},
+        source_files={"dltrain": record["source_files"]["dltrain"] | {"engine/trainer.py": "0"}},
     )
     outcome = dltrain("rerun", "r", *SAME_AGAIN)
     assert outcome.code == 6, outcome.err
@@ -67,7 +68,9 @@ def test_what_differs_is_named_with_what_has_changed(run_dir, dltrain, tmp_path)
     assert "\nweights: the same\n" in outcome.out
     assert f"version of torch 1.0 -> {record['versions']['torch']}\n" in outcome.out
     assert f"data of test 000000000000 -> {record['data']['test'][:12]}\n" in outcome.out
-    assert "code: the files of dltrain 111111111111 -> " in outcome.out
+    (line,) = (line for line in outcome.out.splitlines() if "the files of dltrain" in line)
+    assert line.startswith("  code: the files of dltrain 111111111111 -> ")
+    assert line.endswith(": engine/trainer.py")
 
 
 def test_a_resumed_run_is_rerun_from_its_start(dltrain, tmp_path):
@@ -83,6 +86,10 @@ def test_a_resumed_run_is_rerun_from_its_start(dltrain, tmp_path):
     outcome = dltrain("rerun", "r", "hydra.run.dir=again")
     assert outcome.code == 0, outcome.out
     assert "note: " not in outcome.out
+    assert "nothing that is recorded has changed since" in outcome.out
+    record = json.loads((run_dir / "run.json").read_text())
+    assert "source_files" in record
+    assert "source_files" not in record["resumed"][0], "they are those of the beginning"
 
 
 def test_settings_that_were_changed_on_the_way_are_said(dltrain, tmp_path):

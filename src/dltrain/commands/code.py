@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Timer
@@ -19,40 +19,53 @@ SAFE = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 NO_LOCKS = {"GIT_OPTIONAL_LOCKS": "0"}
 
 
-def source_digests(allowed: Sequence[str]) -> dict[str, str]:
-    """SHA-256 over the source files of dltrain and of the packages that were vouched for.
+Sources = dict[str, dict[str, str]]  # package -> its files -> SHA-256 of each
+
+
+def source_files(allowed: Sequence[str]) -> Sources:
+    """The source files of dltrain and of the packages that were vouched for.
 
     Wherever they lie: the repository of the current folder need not be theirs.
     """
     names = ["dltrain", *(name.partition(".")[0] for name in allowed)]
-    found = {name: source_digest(name) for name in dict.fromkeys(names)}
-    return {name: digest for name, digest in found.items() if digest is not None}
+    found = {name: files_of(name) for name in dict.fromkeys(names)}
+    return {name: files for name, files in found.items() if files}
 
 
-def source_digest(name: str) -> str | None:
-    """10 ms for the 200 files of dltrain; None of what has no source."""
+def files_of(name: str) -> dict[str, str]:
+    """10 ms for the 200 files of dltrain; {} of what has no source."""
     try:
         spec = find_spec(name)
         if spec is None:
-            return None
+            return {}
         if spec.submodule_search_locations:
-            return digest_of(
-                (file.relative_to(folder).as_posix(), file)
+            return {
+                file.relative_to(folder).as_posix(): digest_of(file)
                 for folder in map(Path, spec.submodule_search_locations)
                 for file in sorted(folder.rglob("*.py"))[:MAX_SOURCES]
-            )
-        return digest_of([(name, Path(spec.origin))]) if spec.has_location and spec.origin else None
+            }
+        is_file = spec.has_location and spec.origin
+        return {f"{name}.py": digest_of(Path(str(spec.origin)))} if is_file else {}
     except (OSError, ValueError, ImportError):
-        return None
+        return {}
 
 
-def digest_of(files: Iterable[tuple[str, Path]]) -> str:
-    digest = hashlib.sha256()
-    for name, file in files:
-        content = file.read_bytes()
-        digest.update(f"{len(name)} {name} {len(content)} ".encode(errors="surrogateescape"))
-        digest.update(content)
-    return digest.hexdigest()
+def digest_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def digest_together(files: Mapping[str, str]) -> str:
+    lines = (f"{name}\0{digest}\n" for name, digest in sorted(files.items()))
+    return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def changed_files(old: Any, new: Any) -> list[str]:
+    """Which files of a package differ between two records, one of which may be a stranger's."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return []
+    return [
+        name for name in sorted(old.keys() | new.keys(), key=str) if old.get(name) != new.get(name)
+    ]
 
 
 # ---------------------------------------------------------------------- git

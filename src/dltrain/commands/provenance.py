@@ -19,7 +19,7 @@ import yaml
 
 from dltrain import runs
 from dltrain.build_data import fingerprint
-from dltrain.commands.code import git_state, source_digests
+from dltrain.commands.code import changed_files, digest_together, git_state, source_files
 from dltrain.durable import replace_text
 from dltrain.effects import NO_NUMBER
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("dltrain")
 # Their arithmetic, our order of it, and their pixels
 EXACT = ("dltrain", "torch", "torchvision", "numpy", "pillow", "simplejpeg")
+MAX_FILES = 5  # that are named of those that have changed
+SHORT = 12  # digits of a file's digest: it is compared with two others, not looked up
 PACKAGES = (*EXACT, "hydra-core", "omegaconf", "safetensors")
 
 
@@ -45,6 +47,7 @@ def record(
     """Everything that a reader needs to know how this run came to be."""
     import torch
 
+    files = source_files(allowed)
     return {
         "command": shlex.join(["dltrain", *sys.argv[1:]]),
         "start": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -55,7 +58,11 @@ def record(
         "config_digest": config_digest(config),
         "settings_digest": settings_digest(config),
         "git": git_state(with_diff=with_diff),
-        "sources": source_digests(allowed),
+        "sources": {name: digest_together(each) for name, each in files.items()},
+        "source_files": {
+            package: {name: digest[:SHORT] for name, digest in each.items()}
+            for package, each in files.items()
+        },
         "versions": {"python": platform.python_version(), **versions()},
         "host": platform.node(),
         "platform": platform.platform(),
@@ -92,10 +99,20 @@ def changes_since(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         for key in sorted(before.keys() | (after or {}).keys(), key=str):
             pair = before.get(key), (after or {}).get(key)
             if key != "diff" and pair[0] != pair[1]:
-                lines.append(f"{what} {shown(key)} {shown(pair[0])} -> {shown(pair[1])}")
+                line = f"{what} {shown(key)} {shown(pair[0])} -> {shown(pair[1])}"
+                lines.append(line + (which_files(old, new, key) if group == "sources" else ""))
     pairs = [("device", kind_of(old.get("device")), kind_of(new.get("device")))]
     pairs += [(key, old.get(key), new.get(key)) for key in ("threads", "precision", "platform")]
     return lines + [f"{k} {shown(a)} -> {shown(b)}" for k, a, b in pairs if a != b]
+
+
+def which_files(old: dict[str, Any], new: dict[str, Any], package: Any) -> str:
+    """`: engine/trainer.py and 3 more`; nothing where a record does not name its files."""
+    tables = [record.get("source_files") for record in (old, new)]
+    found = changed_files(*(t.get(package) if isinstance(t, dict) else None for t in tables))
+    more = len(found) - MAX_FILES
+    names = ", ".join(map(shown, found[:MAX_FILES])) + (f" and {more:,} more" if more > 0 else "")
+    return f": {names}" if names else ""
 
 
 def shown(value: Any) -> str:
@@ -179,7 +196,10 @@ def write(run_dir: Path, job: Job, trainer: Trainer, data: Data) -> None:
     classes = {"classes": class_names(data.dataset)}  # to name predictions where the data is not
     if first:  # what made the run stays; beside it, what went on with it
         again = first.get("resumed", [])
-        changed = differences(again[-1] if again else first, new)
+        before = again[-1] if again else first
+        if before.get("sources") == new["sources"]:
+            del new["source_files"]  # 10 KB; those of the record before
+        changed = differences(before, new)
         if changed and trainer.step:
             log.warning("not bit for bit from here: %s", ", ".join(changed))
         again = [*again, new]

@@ -81,7 +81,9 @@ class Before:
         self.config = runs.read_config(run_dir)
         self.record = runs.read_json(run_dir / runs.RECORD)
         self.resumed: list[dict[str, Any]] = self.record.get("resumed", [])
-        self.newest = self.resumed[-1] if self.resumed else self.record
+        records = [self.record, *self.resumed]
+        files = [record["source_files"] for record in records if "source_files" in record]
+        self.newest = {"source_files": files[-1], **records[-1]} if files else records[-1]
         self.summary = runs.read_json(run_dir / runs.SUMMARY)
         self.completed = self.summary.get("status") == "completed"
 
