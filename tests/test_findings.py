@@ -10,7 +10,7 @@ from torch import nn
 
 from dltrain.data.batch import Batch
 from dltrain.engine.evaluate import evaluate
-from dltrain.findings import Examined, class_names
+from dltrain.findings import Examined, class_names, draw_curves
 from dltrain.interpret.mistakes import WorstMistakes
 from dltrain.interpret.pictures import confusion_sheet, draw_mistakes
 from dltrain.interpret.pr_curves import MAX_CLASSES, ProbabilityCounts, average_precision, curve
@@ -81,6 +81,16 @@ def test_pr_curves_are_those_of_all_probabilities():
         ranked = is_label[np.argsort(-p[:, label])]  # precision at each sample of the class
         area = (ranked.cumsum() / np.arange(1, 201))[ranked].mean()
         assert average_precision(rows) == pytest.approx(area, abs=0.02)
+
+
+def test_classes_of_one_name_have_curves_of_their_own():
+    batch, counts = samples(), ProbabilityCounts()
+    counts.add(logits_of(batch), batch.targets)
+    names = ["cat", "cat", "all classes", "dog", "cat"]
+    curves = draw_curves(counts.read(), "test", names)
+    assert [tag.removeprefix("pr_curves_test/") for tag in curves] == [
+        "all classes", "cat", "cat (1)", "all classes (2)", "dog", "cat (4)",
+    ]  # fmt: skip
 
 
 def test_memory_of_pr_curves_does_not_grow_with_very_many_classes():

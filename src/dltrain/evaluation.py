@@ -18,6 +18,7 @@ from dltrain.build_loaders import make_loader, placement
 from dltrain.claim import OLD, writing_to
 from dltrain.durable import irregular, remove, sync_folder, write_parts
 from dltrain.errors import UserError
+from dltrain.findings import Watched, can_be_examined
 from dltrain.spreadsheet import no_formula
 from dltrain.trained import TrainedRun
 
@@ -38,19 +39,6 @@ class Evaluation:
     num_samples: int
     metrics: dict[str, float]
     report: Report | None
-
-
-class Watched:
-    """A task that shows its logits, to whoever counts them, while it is evaluated."""
-
-    def __init__(self, task: Any, tally: Any) -> None:
-        self.task, self.tally = task, tally
-
-    def evaluate(self, model: Any, batch: Any) -> dict[str, Any]:
-        logits = self.task.predict(model, batch.inputs)
-        self.tally.add(logits, batch.targets)
-        sums: dict[str, Any] = self.task.evaluation_sums(logits, batch.targets)
-        return sums
 
 
 def evaluate_run(
@@ -80,9 +68,10 @@ def evaluate_run(
     )
     tally = Tally()
     task: Any = run.task
-    watched = hasattr(task, "predict") and hasattr(task, "evaluation_sums")
+    watched = can_be_examined(task)
     try:
-        task = Watched(task, tally) if watched else task
+        if watched:
+            task = Watched(task, lambda logits, batch: tally.add(logits, batch.targets))
         metrics = evaluate(run.model, task, loader, autocast=run.autocast)
     finally:
         loader.close()

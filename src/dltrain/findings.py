@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,25 @@ class Findings:
     pr_curves: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-class Examined:
-    """A task that is looked at while it is evaluated: its sums are those of the task itself.
+class Watched:
+    """A task that shows its logits while it is evaluated: its sums are those of the task itself.
+
+    counters: called as counter(logits, batch).
+    """
+
+    def __init__(self, task: Any, *counters: Callable[[Tensor, Any], None]) -> None:
+        self.task, self.counters = task, counters
+
+    def evaluate(self, model: Any, batch: Any) -> dict[str, Tensor]:
+        logits = self.task.predict(model, batch.inputs)
+        for count in self.counters:
+            count(logits, batch)
+        sums: dict[str, Tensor] = self.task.evaluation_sums(logits, batch.targets)
+        return sums
+
+
+class Examined(Watched):
+    """A task that is looked at for `Findings`.
 
     Counted on the device, read once, in `read`; memory does not grow with the number of samples.
     """
@@ -33,19 +50,16 @@ class Examined:
         from dltrain.interpret.pr_curves import ProbabilityCounts
         from dltrain.interpret.tally import Tally
 
-        self.task = task
         self.tally, self.mistakes = Tally(), WorstMistakes()
         self.probabilities = ProbabilityCounts()
         self.num_samples = 0
+        super().__init__(task, self.count)
 
-    def evaluate(self, model: Any, batch: Any) -> dict[str, Tensor]:
-        logits = self.task.predict(model, batch.inputs)
+    def count(self, logits: Tensor, batch: Any) -> None:
         self.tally.add(logits, batch.targets)
         self.mistakes.add(logits, batch)
         self.probabilities.add(logits, batch.targets)
         self.num_samples += len(batch.targets)
-        sums: dict[str, Tensor] = self.task.evaluation_sums(logits, batch.targets)
-        return sums
 
     def read(self, split: str, dataset: Any) -> Findings:
         """`dataset`: its mean and std, and the names of its classes if it knows them."""
@@ -119,4 +133,7 @@ def draw_curves(counts: np.ndarray, split: str, classes: Sequence[str]) -> dict[
     own = [(label, each) for label, each in own if each[0, 0] > 0] if len(wrong) > 1 else []
     chosen = sorted(own, key=lambda pair: average_precision(pair[1]))[:MAX_CURVES]
     in_order = sorted(chosen, key=lambda pair: pair[0])
-    return curves | {f"pr_curves_{split}/{classes[label]}": each for label, each in in_order}
+    for label, each in in_order:
+        tag = f"pr_curves_{split}/{classes[label]}"
+        curves[tag if tag not in curves else f"{tag} ({label})"] = each  # names may be the same
+    return curves

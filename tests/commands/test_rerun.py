@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dltrain.commands.rerun import name_of_rerun
+from dltrain.commands.rerun import Before, name_of_rerun
 
 SHORT = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[16]")
 SAME_AGAIN = ("hydra.run.dir=again", "loggers=none")
@@ -90,6 +90,7 @@ def test_a_resumed_run_is_rerun_from_its_start(dltrain, tmp_path):
     record = json.loads((run_dir / "run.json").read_text())
     assert "source_files" in record
     assert "source_files" not in record["resumed"][0], "they are those of the beginning"
+    assert Before(run_dir).newest["source_files"] == record["source_files"]
 
 
 def test_settings_that_were_changed_on_the_way_are_said(dltrain, tmp_path):
