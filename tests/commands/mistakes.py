@@ -192,7 +192,7 @@ ELSEWHERE = {
     "train trainer.device=mps": "trainer.device is 'mps'|cuda",
     "train loader.limit_batches=0.1": "loader.limit_batches is '0.1'|a whole number",
     "train checkpoint.monitor=val_loss": "checkpoint.monitor is 'val_loss'|loss/val",
-    "train hydra/launcher=submitit_slurm": "hydra/launcher=submitit_slurm|basic",
+    "train hydra/launcher=slurm": "hydra/launcher=slurm|basic",
     "train --optimizer.lr=1": "--optimizer.lr=1",
     "train optimizer.lr 0.1": "`optimizer.lr`|it has no `=`",
 }

@@ -131,7 +131,7 @@ def test_a_job_that_fails_is_not_among_the_best(dltrain, tmp_path):
     assert outcome.code == 1
     assert states(tmp_path / "here")[0] == "failed"
     assert decisions(tmp_path / "here")[0]["values"]["0"] is None
-    assert outcome.err.count("0_lr=1e+38") == 1
+    assert outcome.err.count("error: 0_lr=1e+38: ") == 1
 
 
 def test_a_dry_run_says_the_rungs_and_writes_nothing(dltrain, tmp_path):
