@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dltrain import cores
+from dltrain.config.near import did_you_mean
 from dltrain.config.rules import between, list_of, whole, whole_or_null
 from dltrain.config.schema import Rule, truth
 from dltrain.durable import irregular
@@ -181,7 +182,11 @@ RULES = {"submitit_local": SUBMITTED, "submitit_slurm": SUBMITTED | SLURM, "ray"
 
 
 def check_settings(launcher: str, settings: Mapping[str, Any]) -> None:
-    """Raises UserError for a key of `hydra.launcher` that is out of its range."""
+    """Raises UserError for a key of `hydra.launcher` that is unknown or out of its range."""
+    known = {key.partition(".")[0] for key in RULES[launcher]}
+    for name in settings.keys() - known - {"_target_"}:
+        near = did_you_mean(name, known) or f"one of {', '.join(sorted(known))}"
+        raise UserError(f"hydra/launcher={launcher} has no hydra.launcher.{name}; {near}")
     for key, rule in RULES[launcher].items():
         value: Any = settings
         for part in key.split("."):
