@@ -49,7 +49,7 @@ def test_a_setting_out_of_range_is_named_with_its_rule(key, value):
 
 
 def test_a_setting_that_does_not_exist_is_named_with_the_near_ones():
-    with pytest.raises(UserError, match="no hydra.launcher.timeout_mins; did you mean"):
+    with pytest.raises(UserError, match="timeout_mins; did you mean"):
         check_settings("submitit_local", settings_of("submitit_local") | {"timeout_mins": 3})
 
 
