@@ -175,7 +175,8 @@ def test_jobs_in_the_queue_are_found_again_by_resume(waits, start, slurm, tmp_pa
         process, _ = under_way(tmp_path, start)
     process.kill()
     process.communicate()
-    process = start("resume", "here", stdout=(tmp_path / "out").open("wb"))
+    with (tmp_path / "out").open("wb") as out:
+        process = start("resume", "here", stdout=out)
     wait_until(lambda: b"under way: 0" in (tmp_path / "out").read_bytes(), process)
     (slurm / "hold").unlink(missing_ok=True)
     _, err = process.communicate(timeout=120)
