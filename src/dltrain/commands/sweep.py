@@ -17,6 +17,7 @@ from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep_end import say_end
 from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.config import compose as composing
+from dltrain.config.grammar import write
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.cluster import TYPED_ONLY
@@ -24,6 +25,8 @@ from dltrain.sweeps.ledger import PENDING, Ledger, is_sweep, read_ledger, refuse
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
 DECIDING = ("halving", "optuna")
+# Of the `sweep` node, what says how jobs are run; what they are has been recorded
+KEPT_SETTINGS = ("jobs", "on_error", "halving", "optuna")
 
 
 def sweep(
@@ -138,7 +141,7 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
     texts = [text for each in lists if isinstance(each, list) for text in each]
     for text in dict.fromkeys(text for text in texts if isinstance(text, str)):
         key = text.lstrip("+").partition("=")[0]
-        known = key.startswith(("hydra.launcher.", "hydra.sweeper.", "sweep.")) or key == "sweep"
+        known = key.startswith(("hydra.launcher.", "hydra.sweeper."))
         if key.startswith(TYPED_ONLY) and key not in keys:
             raise UserError(
                 f"the sweep was started with `{text}`, which can run any code: to take it from a "
@@ -146,6 +149,20 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
                 f"type it again after `dltrain resume SWEEP`, or {key}=null to go without"
             )
         if known and key not in keys and "${" not in text and "_target_" not in text:
+            found.append(text)
+    return [*found, *stored_settings(asked.get("settings"), keys)]
+
+
+def stored_settings(settings: Any, typed: set[str]) -> list[str]:
+    """What still counts of the `sweep` node, as it was when the sweep began: its file may have been
+    edited since, or lie in a folder that is not named now."""
+    found = []
+    for name in KEPT_SETTINGS if isinstance(settings, dict) else ():
+        try:
+            text = f"sweep.{name}={write(settings[name])}" if name in settings else ""
+        except RecursionError:
+            text = ""
+        if text and f"sweep.{name}" not in typed and "${" not in text and "_target_" not in text:
             found.append(text)
     return found
 

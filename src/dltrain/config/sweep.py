@@ -120,8 +120,9 @@ def check_sweep(node: Any) -> dict[str, Any]:
     known = {item.name: item.metadata["rule"] for item in fields(SweepConfig)}
     for name in node or ():
         if name not in known:
-            near = did_you_mean(str(name), known) or f"one of {', '.join(known)}"
-            raise UserError(f"there is no config key `sweep.{name!s}`; {near}")
+            near = did_you_mean(f"sweep.{name!s}", [f"sweep.{each}" for each in known])
+            others = f"one of {', '.join(known)}"
+            raise UserError(f"there is no config key `sweep.{name!s}`; {near or others}")
     try:
         found: Any = OmegaConf.to_container(node, resolve=True) if node is not None else {}
         given = {name: value for name, value in found.items() if value != MISSING}

@@ -1,0 +1,244 @@
+"""What `train -m` makes of keys, files and the `sweep` node: jobs, their names, --dry-run."""
+
+import json
+import shlex
+import shutil
+
+import pytest
+from mistakes import assert_mended_by_the_user
+
+from dltrain.config.compose import config_dir
+
+FAST = (
+    "trainer.max_steps=1",
+    "trainer.threads=1",
+    "model.hidden_sizes=[8]",
+    "hydra/launcher=basic",
+    "loggers=none",
+    "callbacks=none",
+)
+PAIRS = (
+    "optimizer.lr=0.1,0.01,0.001", "loader.batch_size=32,64,128",
+    "sweep.zip=[optimizer.lr,loader.batch_size]", "sweep.repeat=2",
+)  # fmt: skip
+
+
+def listed(outcome):
+    """Of a dry run, what varies: a list of words for each job."""
+    assert outcome.code == 0, outcome
+    table = outcome.out.split("\n\n")[0].splitlines()
+    return [line.split()[1:-5] for line in table if line.split()[0].isdecimal()]
+
+
+def records(sweep):
+    lines = (sweep / "jobs.jsonl").read_text().splitlines()
+    return [data["job"] for data in map(json.loads, lines) if "job" in data]
+
+
+def test_a_paired_sweep_over_seeds_is_a_row_for_each_pair_in_compare(dltrain, tmp_path):
+    outcome = dltrain("train", "-m", "hydra.sweep.dir=here", *PAIRS, *FAST)
+    assert outcome.code == 0, outcome.err
+    assert sorted(path.parent.name for path in tmp_path.glob("here/*/run.json")) == [
+        f"{number}_lr={lr},batch_size={size},seed={seed}"
+        for number, (lr, size, seed) in enumerate(
+            (lr, size, seed)
+            for lr, size in ((0.1, 32), (0.01, 64), (0.001, 128))
+            for seed in (0, 1)
+        )
+    ]
+    table = dltrain("compare", "here", "--group", "seed", "--format", "csv")
+    assert len(table.out.splitlines()) == 1 + 3
+
+
+def test_what_a_sweep_is_is_no_part_of_its_jobs(dltrain, tmp_path):
+    argv = ("train", "-m", "hydra.sweep.dir=here", "sweep=seeds", "sweep.repeat=2", *FAST)
+    assert dltrain(*argv).code == 0
+    (tmp_path / "here" / "1_seed=1" / "run.json").unlink()
+    for job in records(tmp_path / "here"):
+        assert "sweep" not in job["config"]
+        assert "sweep" not in job["choices"]
+        assert not [text for text in job["overrides"] if "sweep" in text]
+    assert "sweep" not in (tmp_path / "here" / "0_seed=0" / "config.yaml").read_text()
+    assert dltrain(*argv, "sweep.jobs=1").code == 0  # the same sweep, run in another way
+
+
+def test_a_sweep_is_resumed_as_its_file_said_when_it_began(dltrain, tmp_path):
+    file = tmp_path / "mine" / "sweep" / "two.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("on_error: stop\ngrid: {seed: [1, 2]}\n")
+    argv = ("train", "-m", "--config-dir=mine", "hydra.sweep.dir=here", "sweep=two", *FAST)
+    assert dltrain(*argv).code == 0
+    shutil.rmtree(tmp_path / "here" / "1_seed=2")
+    shutil.rmtree(tmp_path / "mine")
+    outcome = dltrain("resume", "here")
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "here" / "1_seed=2" / "model.safetensors").is_file()
+
+
+# ---------------------------------------------------------------------- --dry-run
+
+
+def test_a_dry_run_lists_every_job_and_leaves_nothing(without_torch, tmp_path):
+    outcome = without_torch("train", "-m", "--dry-run", *PAIRS)
+    assert listed(outcome)[:3] == [
+        ["lr=0.1", "batch_size=32", "seed=0"],
+        ["lr=0.1", "batch_size=32", "seed=1"],
+        ["lr=0.01", "batch_size=64", "seed=0"],
+    ]
+    assert "1,200 steps, 30 epochs  0_lr=0.1,batch_size=32,seed=0" in outcome.out
+    assert "6 jobs, 4,200 steps in all; nothing was trained or written" in outcome.out
+    assert not outcome.torch
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("", "600 steps, 30 epochs"),
+        ("trainer.max_epochs=1", "20 steps, 1 epoch"),
+        ("trainer.max_epochs=2 loader.drop_last=true", "38 steps, 2 epochs"),
+        ("trainer.max_steps=50 loader.limit_batches=4", "50 steps, 12.5 epochs"),
+        ("trainer.max_time=1h", "for 3600 s"),
+        ("trainer.max_time=10s trainer.max_steps=20", "20 steps, 1 epoch, 10 s at most"),
+    ],
+)
+def test_a_dry_run_knows_how_long_a_run_is(typed, expected, without_torch, tmp_path):
+    outcome = without_torch("train", "--dry-run", *typed.split())
+    assert outcome.code == 0, outcome.err
+    assert f"0  {expected}  " in outcome.out
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_dry_run_says_which_jobs_could_not_begin(without_torch, tmp_path):
+    outcome = without_torch("train", "-m", "--dry-run", "loader.batch_size=32,5000", "seed=1,2")
+    assert outcome.code == 2
+    assert "2, 3 cannot run: loader.batch_size is 5000, but the training set has" in outcome.out
+    assert "4 jobs, 2,400 steps in all, 2 cannot run" in outcome.out
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_dry_run_of_a_sweep_that_was_begun_says_what_is_left(dltrain, three_jobs, tmp_path):
+    shutil.copytree(three_jobs[0], tmp_path / "here")
+    shutil.rmtree(tmp_path / "here" / "1_lr=0.001")
+    before = sorted(tmp_path.rglob("*"))
+    outcome = dltrain(*three_jobs[1], "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "3 jobs, 2 of them done, 40 steps in all" in outcome.out
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_equal_jobs_are_a_mistake_even_where_their_words_differ(without_torch):
+    settings = "sweep.list=[{seed:0},{optimizer:adamw}]"
+    outcome = without_torch("train", "-m", "--dry-run", settings)
+    assert outcome.code == 2
+    assert "the jobs 0 and 1 are equal: `seed=0` and `optimizer=adamw`" in outcome.err
+
+
+# ---------------------------------------------------------------------- files and keys
+
+
+def test_every_file_of_a_sweep_is_tried_here():
+    names = {path.stem for path in (config_dir() / "sweep").glob("*.yaml")}
+    assert names == {"default", "lr", "lr_width", "seeds"}
+
+
+def test_files_for_seeds_and_learning_rates(without_torch):
+    found = listed(without_torch("train", "-m", "--dry-run", "sweep=seeds", "seed=3"))
+    assert found == [[f"seed={seed}"] for seed in range(3, 8)]
+    found = listed(without_torch("train", "-m", "--dry-run", "sweep=lr"))
+    assert [found[0], len(found), found[-1]] == [["lr=1e-05"], 11, ["lr=1.0"]]
+
+
+def test_a_condition_of_a_file_keeps_a_key_from_the_model_that_lacks_it(without_torch):
+    found = listed(without_torch("train", "-m", "--dry-run", "sweep=lr_width"))
+    assert {("hidden" in " ".join(job), "widths" in " ".join(job)) for job in found} == {
+        (True, False),
+        (False, True),
+    }
+
+
+# What is typed, in bash and zsh -> the first jobs of it
+TYPED = {
+    "'sweep.grid={optimizer.lr:[0.1,0.01],seed:\"range(1,3)\"}'": ["lr=0.1 seed=1", "lr=0.1 seed=2"],
+    "model=mlp,linear model.dropout=0.1,0.2 'sweep.when={model.dropout:{model:mlp}}'": [
+        "model=mlp dropout=0.1", "model=mlp dropout=0.2", "model=linear",
+    ],
+    "'sweep.list=[{optimizer.lr:0.1,seed:1},{optimizer.lr:1}]'": ["lr=0.1 seed=1", "lr=1"],
+    "'sweep.grid.optimizer.lr=[0.1,0.01]' 'sweep.grid.seed=[7,8]'": ["lr=0.1 seed=7"],
+    "sweep=seeds sweep.repeat=1 'sweep.grid={optimizer:[sgd,adamw]}'": [
+        "optimizer=sgd", "optimizer=adamw",
+    ],
+    "seed=1,2 optimizer=sgd 'sweep.when={seed:\"optimizer.momentum!=0.5\"}'": ["seed=1", "seed=2"],
+    "'optimizer.lr=tag(log,interval(1e-4,1e-1))' sweep.random=3 sweep.sampler=uniform": [],
+    "'scheduler=glob(co*)'": ["scheduler=constant", "scheduler=cosine"],
+    "'+hydra.sweeper.params={seed:\"4,5\"}'": ["seed=4", "seed=5"],
+    "callbacks=[default,ema],[default]": ["callbacks=default-ema", "callbacks=default"],
+}  # fmt: skip
+
+
+def check_typed(line, run):
+    found = [" ".join(job) for job in listed(run("train", "-m", "--dry-run", *shlex.split(line)))]
+    assert len(found) > 1
+    assert found[: len(TYPED[line])] == TYPED[line]
+
+
+@pytest.mark.parametrize("line", list(TYPED)[:2])
+def test_what_a_shell_passes_on(line, without_torch):
+    check_typed(line, without_torch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", list(TYPED)[2:])
+def test_whatever_a_shell_passes_on(line, without_torch):
+    check_typed(line, without_torch)
+
+
+MISTAKES = {
+    "train sweep=lr": "`sweep=lr`|-m|dltrain train -m sweep=lr",
+    "train sweep.repeat=5 seed=1": "`sweep.repeat=5`|dltrain train -m sweep.repeat=5 seed=1",
+    "train -m sweep=lrs": "`sweep=lrs`|`lr`",
+    "train -m sweep.repeat=0": "sweep.repeat is 0",
+    "train -m sweep.repeat=1,2": "`sweep.repeat=1,2`|one value",
+    "train -m sweep=lr,seeds": "`sweep=lr,seeds`|one value",
+    "train -m sweep.jobs=none": "sweep.jobs is 'none'|auto",
+    "train -m sweep.on_error=retry": "sweep.on_error is 'retry'|retry:N",
+    "train -m sweep.repat=2": "`sweep.repat`|`sweep.repeat`",
+    "train -m +sweep.repat=2": "`sweep.repat`|`sweep.repeat`",
+    "train -m sweep.zip=3": "sweep.zip|'[optimizer.lr,loader.batch_size]'",
+    "train -m sweep.list=[1,2]": "sweep.list|setting",
+    "train -m 'sweep.list={seed:1}'": "sweep.list|a list",
+    "train -m sweep.random=0": "sweep.random is 0",
+    "train -m sweep.sampler=halton": "sweep.sampler|sobol, uniform",
+    "train -m 'sweep.grid={optimzer.lr:[1,2]}'": "`optimzer.lr`|`optimizer.lr`",
+    "train -m 'sweep.grid={seed:range(1,3)}'": "within brackets needs quotes|\"range(1,4)\"",
+    "train -m seed=1,2 'sweep.when={seed:model=cnn}'": "what holds = , or ( is quoted there",
+    "train -m 'sweep.grid={seed:\"range(1,3\"}'": "sweep.grid|seed=range(1,3|bracket",
+    "train -m hydra.sweep.dir=a,b": "`hydra.sweep.dir=a,b`|Hydra's own",
+    "train -m hydra/sweeper=basic seed=1,2 sweep.repeat=2": "sweep.repeat|hydra/sweeper=grid",
+    "train -m --dry-run hydra/sweeper=optuna seed=1,2": "--dry-run|hydra/sweeper=optuna",
+}  # fmt: skip
+
+
+def check_mistake(line, run, folder):
+    outcome = run(*shlex.split(line))
+    assert_mended_by_the_user(outcome, MISTAKES[line].split("|"))
+    assert not outcome.torch
+    assert not any(folder.iterdir())
+
+
+SOME = list(MISTAKES)[::4]
+
+
+@pytest.mark.parametrize("line", SOME)
+def test_a_mistake_is_told_at_once_and_leaves_nothing(line, without_torch, tmp_path):
+    check_mistake(line, without_torch, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for line in MISTAKES if line not in SOME])
+def test_any_mistake_is_told_at_once_and_leaves_nothing(line, without_torch, tmp_path):
+    check_mistake(line, without_torch, tmp_path)
+
+
+def test_how_a_sweep_runs_may_be_said_where_there_is_none(without_torch):
+    assert without_torch("train", "--dry-run", "sweep.jobs=2", "sweep.on_error=stop").code == 0
