@@ -104,14 +104,14 @@ def test_what_fails_is_told_with_its_reason_and_the_others_run(dltrain, folder):
     assert "not for the screen" not in outcome.out + outcome.err
     errors = outcome.err.replace("\n  ", " ").splitlines()
     found = {line.split(": ")[2]: line for line in errors}
-    killed = found["2_what=kill_batch_size=64"]
+    killed = found["2_what=kill,batch_size=64"]
     assert "was killed by SIGKILL if memory ran out, fewer jobs" in killed
-    assert "its log: here/2_what=kill_batch_size=64/train.log" in killed
-    raised = found["4_what=raise_batch_size=64"]
+    assert "its log: here/2_what=kill,batch_size=64/train.log" in killed
+    raised = found["4_what=raise,batch_size=64"]
     assert "RuntimeError: once is enough" in raised
-    assert "the traceback is in here/4_what=raise_batch_size=64/train.log" in raised
-    assert "5000" in found["1_what=nothing_batch_size=5000"]
-    assert not (folder / "here" / "1_what=nothing_batch_size=5000").exists()
+    assert "the traceback is in here/4_what=raise,batch_size=64/train.log" in raised
+    assert "5000" in found["1_what=nothing,batch_size=5000"]
+    assert not (folder / "here" / "1_what=nothing,batch_size=5000").exists()
     states = [state.state for state in read_ledger(folder / "here").states()]
     assert states == ["done", *["failed"] * 5]
     assert outcome.out.splitlines()[-1] == "here: 5 failed"
@@ -349,3 +349,13 @@ def test_a_terminal_shows_a_table_and_every_failure_once(start, folder):
     assert "train.log\r\n" in text, "a path is not broken by the width of the terminal"
     assert "job  lr     accuracy/val  at step  time   state" in text
     assert "\x1b[?25h" in text, "the cursor is back"
+
+
+def test_one_at_a_time(task):
+    sweep = task([0.1, 0.01, 0.001], "trainer.max_epochs=1", jobs=1)
+    run_jobs(sweep, all_jobs(sweep))
+    lines = (sweep.folder / "jobs.jsonl").read_text().splitlines()
+    events = [
+        (line["number"], line["state"]) for line in map(json.loads, lines) if "job" not in line
+    ]
+    assert events == [(n, state) for n in range(3) for state in ("running", "done")]

@@ -192,7 +192,7 @@ class SweepTask:
             return "stop"
         if outcome.exit_code in (0, 130, 143):
             return "next"
-        policy, _, times = str(self.settings.get("on_error", "continue")).partition(":")
+        policy, _, times = str(self.settings["on_error"]).partition(":")
         tried = self.retried.get(job.number, 0)
         if policy == "retry" and tried < int(times):
             self.retried[job.number] = tried + 1
