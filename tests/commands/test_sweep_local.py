@@ -6,6 +6,7 @@ import os
 import pty
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -359,3 +360,27 @@ def test_one_at_a_time(task):
         (line["number"], line["state"]) for line in map(json.loads, lines) if "job" not in line
     ]
     assert events == [(n, state) for n in range(3) for state in ("running", "done")]
+
+
+def test_what_a_job_may_use_is_set_before_it_uses_anything(monkeypatch):
+    import torch
+
+    from dltrain import cores
+    from dltrain.commands.sweep_child import prepare
+
+    monkeypatch.setattr(cores, "_share", None)
+    monkeypatch.setattr(cores, "given", lambda: 8)
+    monkeypatch.setattr(sys, "argv", ["pytest"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(4)
+        prepare({"gpu": None, "share": 3, "argv": ["dltrain", "train", "-m"]})
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "0,1,2"
+        assert (torch.get_num_threads(), cores.available()) == (3, 3)
+        assert sys.argv == ["dltrain", "train", "-m"]
+        prepare({"gpu": "2", "share": 8, "argv": []})
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "2"
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -13,6 +13,7 @@ from dltrain.commands.job import GPU_DEVICES
 from dltrain.commands.sweep_child import ENTRY
 from dltrain.commands.sweep_job import Outcome
 from dltrain.commands.sweep_launch import SweepTask
+from dltrain.errors import DltrainError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.ledger import JobRecord
 from dltrain.sweeps.live import Screen, choose_screen
@@ -151,6 +152,9 @@ class LocalRun:
                     self.take(event)
                 self.screen.num_waiting = len(self.waiting)
                 self.screen.refresh()
+        except DltrainError as error:  # there is nobody to start jobs any more
+            again = f"`dltrain resume {self.task.folder}` goes on from the newest checkpoints"
+            raise DltrainError(f"{error}\n{again}") from error
         finally:
             self.task.signals.call(lambda number: None)  # all have ended: nothing is to be saved
         return self.outcomes
