@@ -77,6 +77,17 @@ def test_messages_come_whole_and_in_order_before_the_end(starter):
         assert ends[key].output == "said\n"
 
 
+@only_linux
+def test_what_was_not_heard_before_the_end_is_heard_then():
+    with Pool(Forks("entries:talk", [])) as pool:
+        pool.start(0, count=3, size=1, end=0)
+        while not (ended := pool._starter.ended()):  # nobody listens to the channel meanwhile
+            pass
+        events = pool._last_words(ended[0])
+    assert [event.message["number"] for event in events[:-1]] == [0, 1, 2]
+    assert events[-1].ended.code == 0
+
+
 @pytest.mark.parametrize("starter", STARTERS)
 def test_a_process_waits_for_its_answer(starter):
     def answer(pool, event):
