@@ -17,9 +17,7 @@ JOBS = [job(n, optimizer__lr=lr, seed=str(n % 2)) for n, lr in enumerate(("0.1",
 STATES = [
     JobState(JOBS[0], "done", 0.9, "", 60, 3.2, 40),
     JobState(JOBS[1], "done", 0.95, "", 60, 70.0, 60),
-    JobState(
-        JOBS[2], "failed", None, "step 2: the loss is nan\ntry a smaller optimizer.lr", 2, 0.1
-    ),
+    JobState(JOBS[2], "failed", 0.99, "step 9: the loss is nan\ntry a smaller one", 9, 0.1, 2),
     JobState(JOBS[3], "pruned", 0.5, "", 20, 1.0, 20),
     JobState(job(4, optimizer__lr="7", seed="0"), "pending"),
 ]
@@ -31,8 +29,8 @@ def test_the_best_comes_first_and_what_failed_last_with_its_reason():
         "1    0.01  1           95.00%       60  1:10    done",
         "0    0.1   0           90.00%       40  0:03    done",
         "3    3     1           50.00%       20  0:01  pruned",
-        "2    1     0                -        -  0:00  failed",
-        "  step 2: the loss is nan",
+        "2    1     0           99.00%        2  0:00  failed",
+        "  step 9: the loss is nan",
     ]
 
 
@@ -50,6 +48,7 @@ def test_a_table_is_never_wider_than_the_screen(width):
                   end_table(STATES, "accuracy/val", "max", width)):  # fmt: skip
         assert max(map(len, lines)) <= width
         assert all(line.split()[0] in "job 0 1 2 3 step" for line in lines)
+    assert "50.00%" in end_table(states, "accuracy/val", "max", width)[1]
 
 
 def test_nothing_has_begun_and_nothing_varies():
