@@ -127,7 +127,7 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             die_with(zygote)
-            os.setpgid(0, 0)  # a Ctrl-C is its parent's to pass on, and it can be killed as a whole
+            os.setsid()  # a Ctrl-C is its parent's to pass on, and it can be killed as a whole
             for descriptor in (self.control.detach(), self.wake, self.woken):
                 os.close(descriptor)
             channel, output = descriptors
