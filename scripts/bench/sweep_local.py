@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 
-LONG = ("model=cnn", "trainer.max_epochs=8")
+LONG = ("model=cnn", "trainer.max_epochs=15")
 SHORT = ("trainer.max_epochs=1",)
 
 
