@@ -30,6 +30,12 @@ def test_the_cores_are_divided(wanted, num_jobs, count, share):
 
 
 @pytest.mark.usefixtures("eight_cores")
+def test_jobs_that_are_to_come_have_their_share():
+    slots = choose_slots("auto", [job()], [], 20)
+    assert (slots.count, slots.share) == (8, 1)
+
+
+@pytest.mark.usefixtures("eight_cores")
 def test_a_gpu_each_and_round_robin_where_more_are_wanted():
     jobs = [job(number) for number in range(20)]
     slots = choose_slots("auto", jobs, ["0", "2"])

@@ -59,9 +59,9 @@ def run_jobs(
     pool = warm_pool(task)
     pool.load(sorted({module for job in jobs for module in modules_of(job)}))
     everything = list(task.ledger.jobs.values())
-    slots = choose_slots(task.settings["jobs"], everything, find_gpus(pool, jobs))
-    num_done = sum(each.state in (states.DONE, states.PRUNED) for each in task.ledger.states())
     total = max(task.num_jobs, len(everything))  # of a search, more are to come
+    slots = choose_slots(task.settings["jobs"], everything, find_gpus(pool, jobs), total)
+    num_done = sum(each.state in (states.DONE, states.PRUNED) for each in task.ledger.states())
     with choose_screen(total, num_done, slots.count) as screen:
         warning = too_many_threads(slots, jobs)
         if warning:

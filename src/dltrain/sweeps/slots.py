@@ -27,15 +27,18 @@ class Slots:
         return self.gpus[slot % len(self.gpus)]
 
 
-def choose_slots(wanted: int | str, jobs: Sequence[JobRecord], gpus: Sequence[str]) -> Slots:
+def choose_slots(
+    wanted: int | str, jobs: Sequence[JobRecord], gpus: Sequence[str], num_jobs: int = 0
+) -> Slots:
     """`auto`: a job for each GPU where there are some and jobs that use them, else for each core.
 
-    jobs: all of the sweep, done or not: the share of a job, and with it its number of threads and
-    the roundings of its sums, do not depend on when the sweep was cut off.
+    jobs: all of the sweep, done or not; num_jobs: how many there will be, where that is known. So
+    the share of a job, and with it its number of threads and the roundings of its sums, do not
+    depend on when the sweep was cut off.
     """
     used = list(gpus) if any(device_of(job) != "cpu" for job in jobs) else []
     most = (len(used) or cores.given()) if wanted == AUTO else int(wanted)
-    count = max(1, min(most, len(jobs)))
+    count = max(1, min(most, max(num_jobs, len(jobs))))
     return Slots(count, max(1, cores.given() // count), used)
 
 
