@@ -166,10 +166,9 @@ def wait_for(process, found):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_FORK, reason="no /proc")
-@pytest.mark.parametrize(
-    "kill", ["at once", pytest.param("by a second Ctrl-C", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("kill", ["at once", "by a second Ctrl-C"])
 def test_nothing_is_left_of_a_sweep_that_was_killed(kill, start, folder):
     argv = ("seed=0,1,2", "trainer.max_epochs=100000", "trainer.threads=1", "loggers=none",
             "model.hidden_sizes=[8]")  # fmt: skip
@@ -308,6 +307,7 @@ def test_a_signal_that_came_before_begins_nothing(task):
     assert states_of(sweep) == ["pending"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CAN_FORK, reason="every job imports what it needs")
 def test_a_warm_job_imports_nothing_that_the_next_would_again(task, folder, monkeypatch):
     sweep = task([0.1], "loggers=[tensorboard]")
