@@ -23,6 +23,11 @@ PLAIN_ERRORS = (OSError, ValueError, ArithmeticError, yaml.YAMLError, RecursionE
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
+def printable(text: str) -> str:
+    """On one line, and steering no terminal, whoever wrote it."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
 class PlainError(ValueError):
     """The file holds more than plain data, or is no file; the message goes behind its name."""
 

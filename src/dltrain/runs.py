@@ -113,7 +113,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def reason(error: BaseException) -> str:
     """In one line, whatever the file held."""
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
-    return "".join(c if c.isprintable() else "?" for c in text)[:300]
+    return plain.printable(text)[:300]
 
 
 def is_count(value: Any) -> bool:

@@ -24,6 +24,7 @@ from dltrain.commands.opening import (
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
 from dltrain.errors import UserError
+from dltrain.plain import printable
 from dltrain.predictions import FORMATS, Prediction, paths_of, predict_files, writer
 
 HELP = """\
@@ -198,8 +199,3 @@ def show(prediction: Prediction) -> None:
     if not prediction.error:
         classes = (f"{printable(name)} {value:.2%}" for name, value in prediction.top)
         print("  ".join([printable(prediction.path), *classes]))
-
-
-def printable(text: str) -> str:
-    """A file's or a class's name may hold what steers a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in text)

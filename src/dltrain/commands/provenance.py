@@ -22,6 +22,7 @@ from dltrain.build_data import fingerprint
 from dltrain.commands.code import changed_files, digest_together, git_state, source_files
 from dltrain.durable import replace_text
 from dltrain.effects import NO_NUMBER
+from dltrain.plain import printable
 
 if TYPE_CHECKING:
     from dltrain.build_data import Data
@@ -119,7 +120,7 @@ def shown(value: Any) -> str:
     """A record may be a stranger's; of a digest its beginning says enough."""
     text = str(value)
     text = text[:12] if len(text) >= 40 and text.isalnum() else text[:80]
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return printable(text)
 
 
 def recorded_data(record: dict[str, Any]) -> dict[str, Any]:

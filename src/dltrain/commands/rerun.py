@@ -19,6 +19,7 @@ from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
 from dltrain.effects import MAY_BE_REMADE
 from dltrain.errors import UserError
+from dltrain.plain import printable
 from dltrain.sameness import Sameness, compare_runs
 from dltrain.stored import apply_overrides, not_taken_over, stored_choices, stored_config
 
@@ -183,10 +184,6 @@ def weights_in_words(found: Sameness, old: Before) -> str:
     if found.weights == math.ulp(0.0):
         return "different, in the sign of a zero or the bits of a NaN"
     return f"different, by up to {found.weights:.1e}"
-
-
-def printable(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def write_report(run_dir: Path, found: Sameness, changed: list[str]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from dltrain.plain import printable
+
 CELL = 112  # pixels: to about this size small images are enlarged
 LINE = 13  # pixels of a line of text
 FONT = 10
@@ -127,7 +129,7 @@ def compact(value: int) -> str:
 
 def clipped(text: str, width: float, size: int = FONT) -> str:
     """Printable, and no wider than `width` pixels."""
-    text = "".join(c if c.isprintable() else "?" for c in text[:60])
+    text = printable(text[:60])
     if font(size).getlength(text) <= width:
         return text
     while text and font(size).getlength(f"{text}…") > width:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dltrain.durable import naming
+from dltrain.plain import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ def replace(path: Path, content: bytes) -> None:
 
 
 def one_line(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:100]) or "?"
+    return printable(text[:100]) or "?"
 
 
 def make_sprite(images: np.ndarray) -> tuple[bytes, int, int]:
