@@ -67,7 +67,11 @@ def test_runs_of_two_machines_are_one_group_and_it_is_told(sweep):
     path.write_text(path.read_text().replace("trainer:", "trainer:\n  device: cpu"))
     found = table(sweep, group="seed")
     assert len(found.rows) == 2
-    assert "runs that differ in trainer.device alone are in one group" in found.notes
+    said = "runs that differ in trainer.device alone are in one group"
+    assert said in found.notes
+    for path in sweep.glob("[12]_*/config.yaml"):
+        path.write_text(path.read_text().replace("trainer:", "trainer:\n  device: cpu"))
+    assert said not in table(sweep, group="seed").notes, "each group is of one machine"
 
 
 def test_several_keys_can_be_grouped_over_by_their_short_names(sweep):

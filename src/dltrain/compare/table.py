@@ -102,7 +102,7 @@ def make_table(found: Sequence[Run], options: Options) -> Table:
         if not groups:
             raise UserError("no run is left that can be compared: all are damaged or foreign")
         shown = shown if asked else with_count(shown)
-        notes += [*repeated(groups, over), *together(columns.found, over)]
+        notes += [*repeated(groups, over), *together(groups, over)]
     rows = [[group.cell(column, grouped=bool(over)) for column in shown] for group in groups]
     table = Table(shown, rows, groups, may_shrink=not asked, metrics=chosen, notes=notes)
     if over:
@@ -176,9 +176,10 @@ def repeated(groups: Sequence[Group], over: Sequence[str]) -> list[str]:
     ]
 
 
-def together(found: Sequence[Run], over: Sequence[str]) -> list[str]:
+def together(groups: Sequence[Group], over: Sequence[str]) -> list[str]:
     """A note where runs of several machines are in one group."""
-    keys = [key for key in MACHINE if key not in over and settings.is_varied(key, found)]
+    keys = [key for key in MACHINE if key not in over]
+    keys = [key for key in keys if any(settings.is_varied(key, each.runs) for each in groups)]
     return [f"runs that differ in {', '.join(keys)} alone are in one group"] if keys else []
 
 
