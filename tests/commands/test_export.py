@@ -158,6 +158,20 @@ def test_a_link_in_the_place_of_the_file_is_not_followed(run_dir, dltrain, tmp_p
 # ---------------------------------------------------------------------- in other programs
 
 
+def test_a_graph_is_loaded_without_a_module_of_dltrain(run_dir, dltrain, tmp_path, monkeypatch):
+    """The slow test below is the same in a process of its own."""
+    assert dltrain("export", "r", "format=torch", "output=m.pt2", "data=false").code == 0
+    run = load_run(run_dir, device="cpu")
+    images = numpy.random.default_rng(0).integers(0, 256, (5, 1, 8, 8), numpy.uint8)
+    inputs, expected, files = run.preprocess(images), run.predict(images), {"dltrain.json": ""}
+    for name in [name for name in sys.modules if name.partition(".")[0] == "dltrain"]:
+        monkeypatch.setitem(sys.modules, name, None)  # whoever imports it, fails
+    program = torch.export.load(tmp_path / "m.pt2", extra_files=files)
+    found = program.module()(inputs).softmax(1)
+    assert json.loads(files["dltrain.json"])["classes"] == list("0123456789")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5, check_stride=False)
+
+
 @pytest.mark.slow
 def test_a_process_without_dltrain_gets_the_same_probabilities(run_dir, dltrain, tmp_path):
     assert dltrain("export", "r", "format=torch", "output=m.pt2").code == 0
