@@ -13,12 +13,11 @@ from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, storage_errors
 from dltrain.commands.opening import (
     Asked,
+    asked_by,
     open_asked,
     read_config,
     shown_path,
-    take_apart,
 )
-from dltrain.commands.train import take_allowed_targets
 from dltrain.errors import UserError
 from dltrain.evaluation import Evaluation, class_labels, evaluate_run, write
 from dltrain.trained import TrainedRun
@@ -61,13 +60,7 @@ def main(argv: list[str]) -> int:
     if not argv or "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return 0
-    allowed, rest = take_allowed_targets(argv)
-    flag = next((arg for arg in rest if arg.startswith("-")), None)
-    if flag or not rest:
-        what = f"there is no flag {flag}" if flag else "evaluate needs the directory of a run"
-        raise UserError(f"{what}; write `dltrain evaluate RUN [key=value ...]`")
-    asked = take_apart(rest[0], rest[1:], OWN, CONFIG)
-    asked.allowed = allowed
+    asked = asked_by("evaluate", argv, OWN, CONFIG)
     split = asked.own.get("split", "test")
     if split not in SPLITS:
         raise UserError(f"split is {split}; it must be one of {', '.join(SPLITS)}")
@@ -80,7 +73,9 @@ def main(argv: list[str]) -> int:
         check_same_classes(asked, run, data)
         for note in getattr(data.dataset, "notes", ()):
             console.say("", note)
-        evaluation = evaluate_run(run, data, split, allowed=allowed, progress=console.progress())
+        evaluation = evaluate_run(
+            run, data, split, allowed=asked.allowed, progress=console.progress()
+        )
         try:  # first the files: whoever reads the screen may go
             folder, lacking = write(run, evaluation, settings_of(asked, run))
         finally:  # nor is an evaluation lost with a full disk

@@ -15,14 +15,13 @@ from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, storage_errors
 from dltrain.commands.opening import (
     Asked,
+    asked_by,
     open_asked,
     read_config,
     refuse_existing,
     shown_path,
-    take_apart,
     yes_or_no,
 )
-from dltrain.commands.train import take_allowed_targets
 from dltrain.config.near import did_you_mean
 from dltrain.errors import UserError
 from dltrain.exported import ENDINGS, OPSET, TOLERANCE, Export, export_run, real_samples
@@ -65,13 +64,7 @@ def main(argv: list[str]) -> int:
     if not argv or "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return 0
-    allowed, rest = take_allowed_targets(argv)
-    flag = next((arg for arg in rest if arg.startswith("-")), None)
-    if flag or not rest:
-        what = f"there is no flag {flag}" if flag else "export needs the directory of a run"
-        raise UserError(f"{what}; write `dltrain export RUN format=onnx [key=value ...]`")
-    asked = take_apart(rest[0], rest[1:], OWN, CONFIG)
-    asked.allowed = allowed
+    asked = asked_by("export", argv, OWN, CONFIG, example="format=onnx ")
     format = format_of(asked)
     preprocess, tolerance = yes_or_no(asked, "preprocess", False), tolerance_of(asked)
     if preprocess and format == "safetensors":
@@ -94,7 +87,7 @@ def main(argv: list[str]) -> int:
                 preprocess=preprocess,
                 real=None if samples is None else real_samples(run, samples),
                 tolerance=tolerance,
-                allowed=allowed,
+                allowed=asked.allowed,
                 config=config_of(asked, config),
             )
     show(run, done, format, why_not)

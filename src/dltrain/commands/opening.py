@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from dltrain import runs
 from dltrain.commands.checked import checked
 from dltrain.commands.job import check_device, refuse_several_processes
+from dltrain.commands.train import take_allowed_targets
 from dltrain.config import compose as composing
 from dltrain.config.near import did_you_mean
 from dltrain.durable import irregular
@@ -50,6 +51,20 @@ class Asked:
 
     def typed(self, key: str) -> bool:
         return any(text.lstrip("+").startswith(f"{key}=") for text in self.overrides)
+
+
+def asked_by(
+    name: str, argv: list[str], own: Sequence[str], config_keys: Sequence[str], *, example: str = ""
+) -> Asked:
+    """What stands behind `dltrain NAME`: RUN, and then key=value; see `take_apart`."""
+    allowed, rest = take_allowed_targets(argv)
+    flag = next((arg for arg in rest if arg.startswith("-")), None)
+    if flag or not rest:
+        what = f"there is no flag {flag}" if flag else f"{name} needs the directory of a run"
+        raise UserError(f"{what}; write `dltrain {name} RUN {example}[key=value ...]`")
+    asked = take_apart(rest[0], rest[1:], own, config_keys)
+    asked.allowed = allowed
+    return asked
 
 
 def take_apart(

@@ -12,11 +12,10 @@ from typing import Any
 from dltrain import runs
 from dltrain.commands.checked import checked
 from dltrain.commands.job import run_job
-from dltrain.commands.opening import Asked, shown_path, take_apart
+from dltrain.commands.opening import Asked, asked_by, shown_path
 from dltrain.commands.provenance import changes_since, kind_of, settings_digest
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
-from dltrain.commands.train import take_allowed_targets
 from dltrain.effects import MAY_BE_REMADE
 from dltrain.errors import UserError
 from dltrain.plain import printable
@@ -52,13 +51,7 @@ def main(argv: list[str]) -> int:
     if not argv or "-h" in argv or "--help" in argv:
         print(HELP, end="")
         return 0
-    allowed, rest = take_allowed_targets(argv)
-    flag = next((arg for arg in rest if arg.startswith("-")), None)
-    if flag or not rest:
-        what = f"there is no flag {flag}" if flag else "rerun needs the directory of a run"
-        raise UserError(f"{what}; write `dltrain rerun RUN [key=value ...]`")
-    asked = take_apart(rest[0], rest[1:], OWN, MAY_BE_REMADE)
-    asked.allowed = allowed
+    asked = asked_by("rerun", argv, OWN, MAY_BE_REMADE)
     runs.refuse_links(asked.run_dir)
     old = Before(asked.run_dir)
     job, notes = job_of(asked, old)
