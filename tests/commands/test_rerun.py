@@ -40,7 +40,8 @@ def test_what_auto_stood_for_is_taken_from_the_record(run_dir, dltrain, tmp_path
     text = (run_dir / "config.yaml").read_text()
     assert "threads: 1" in text
     (run_dir / "config.yaml").write_text(text.replace("threads: 1", "threads: auto"))
-    assert dltrain("rerun", "r", *SAME_AGAIN).code == 0
+    outcome = dltrain("rerun", "r", *SAME_AGAIN)
+    assert outcome.code == 0, outcome
     config = (tmp_path / "again" / "config.yaml").read_text()
     assert "threads: 1" in config
     assert "device: cpu" in config
