@@ -22,7 +22,16 @@ CHOICES = {"dataset": "digits", "model": "mlp", "optimizer": "adamw"}
 def make_run(tmp_path):
     """A function: `make_run("a", seed=1, accuracy=0.9, **{"optimizer.lr": 0.1})` -> its folder."""
 
-    def make(folder_name, *, status="completed", accuracy=0.9, rows=(), choices=CHOICES, **changes):
+    def make(
+        folder_name,
+        *,
+        status="completed",
+        accuracy=0.9,
+        rows=(),
+        choices=CHOICES,
+        data=None,
+        **changes,
+    ):
         folder = tmp_path / folder_name
         folder.mkdir(parents=True)
         config = json.loads(json.dumps(CONFIG))
@@ -33,7 +42,9 @@ def make_run(tmp_path):
                 place = place.setdefault(parent, {})
             place[last] = value
         (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-        (folder / "run.json").write_text(json.dumps({"choices": choices}))
+        (folder / "run.json").write_text(
+            json.dumps({"choices": choices} | ({"data": data} if data else {}))
+        )
         summary = {
             "status": status,
             "step": 100,

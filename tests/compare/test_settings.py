@@ -25,8 +25,8 @@ def test_one_and_true_differ_null_and_missing_do_not(make_run, found):
 
 
 def test_what_changes_no_result_is_not_shown(make_run, found):
-    make_run("a", name="x", resume="auto", **{"loggers.csv": {"a": 1}, "dataset.root": "here"})
-    make_run("b", name="y", **{"dataset.root": "there"})
+    make_run("a", name="x", resume="auto", **{"loggers.csv": {"a": 1}})
+    make_run("b", name="y", **{"dataset.download": True})
     assert differing(found()) == []
 
 
@@ -84,3 +84,44 @@ def test_a_short_name_is_what_differs_and_else_has_to_be_clear(make_run, found):
     assert resolve("nothing", found(), []) is None
     with pytest.raises(UserError, match=r"can be `model\.rate`, `task\.rate`"):
         resolve("rate", found(), [])
+
+
+def test_what_was_varied_within_one_dataset_is_a_setting(make_run, found):
+    """Means over seeds would otherwise be over different trainings."""
+    for number, std in enumerate(([0.1], [0.5])):
+        changes = {"dataset.std": std, "model.num_classes": 10 * number}
+        make_run(f"a{number}", data={"train": "1"}, **changes)
+    assert differing(found()) == ["dataset.std", "model.num_classes"]
+
+
+def test_facts_that_follow_from_a_setting_are_none(make_run, found):
+    for size in (28, 32):
+        shape = [3, size, size]
+        changes = {"dataset.image_shape": shape, "model.input_shape": list(shape)}
+        make_run(f"a{size}", data={"train": str(size)}, **{"dataset.size": size}, **changes)
+    assert differing(found()) == ["dataset.size"]
+
+
+def test_folders_with_other_data_are_a_setting_and_with_equal_data_none(make_run, found):
+    make_run("a", data={"train": "1"}, **{"dataset.root": "here", "dataset.num_classes": 10})
+    make_run("b", data={"train": "1"}, **{"dataset.root": "there", "dataset.num_classes": 10})
+    assert differing(found()) == []
+    make_run("c", data={"train": "2"}, **{"dataset.root": "third", "dataset.num_classes": 5})
+    assert differing(found()) == ["dataset.root"]
+
+
+def test_a_folder_whose_split_was_varied_is_one_folder(make_run, found):
+    make_run("a", data={"train": "1"}, **{"dataset.root": "here", "dataset.split_seed": 0})
+    make_run("b", data={"train": "2"}, **{"dataset.root": "here", "dataset.split_seed": 1})
+    make_run("c", data={"train": "2"}, **{"dataset.root": "there", "dataset.split_seed": 1})
+    assert differing(found()) == ["dataset.split_seed"]
+
+
+def test_a_run_without_its_record_is_compared_as_the_others(make_run, found):
+    choices = {"dataset": "digits", "model": "mlp", "trainer": "default", "augmentation": "none"}
+    make_run("a", choices=choices, data={"train": "1"}, augmentation={})
+    lost = make_run("b", choices=choices, augmentation={})
+    (lost / "run.json").unlink()
+    damaged = make_run("c", choices=choices, augmentation={})
+    (damaged / "run.json").write_text("{")
+    assert differing(found()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dltrain.compare.columns import Column
 from dltrain.compare.run import Run
-from dltrain.compare.settings import identity
+from dltrain.compare.settings import ROOT, identity
 from dltrain.compare.table import Cell, Group, Table
 
 KEY = Column("setting", ("setting",), lambda run: None)
@@ -17,6 +17,7 @@ def diff(first: Run, second: Run) -> Table:
         [key, first.settings.get(key), second.settings.get(key)]
         for key in keys
         if identity(first, key) != identity(second, key)
+        or (key == ROOT and first.settings.get(key) != second.settings.get(key))
     ]
     names = [first.name, second.name] if first.name != second.name else ["A", "B"]
     columns = [Column(name, (name,), lambda run: None, is_setting=True) for name in names]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from dltrain import runs
-from dltrain.compare.run import Run, read_run
+from dltrain.compare.run import Run, Value, read_run
 from dltrain.errors import UserError
 
 MAX_FOLDERS = 200_000  # a second a hundred thousand
@@ -32,7 +32,7 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
         named = ", ".join(paths[:3]) + (", ..." if len(paths) > 3 else "")
         raise UserError(f"there is no run in {named}: name a run, a sweep, or a folder of them")
     name_all(result)
-    settle_choices(result)
+    settle(result)
     return result
 
 
@@ -106,15 +106,40 @@ def as_text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "replace")
 
 
-def settle_choices(found: list[Run]) -> None:
-    """A group's choice is told where all runs have it; else `_target_` has to tell them apart."""
+def settle(found: list[Run]) -> None:
+    """Makes of what each run says of itself what tells these runs apart."""
     compared = [run for run in found if run.is_compared]
-    groups = {key for run in compared for key in run.settings if f"{key}._target_" in run.settings}
-    for group in groups:
-        has_part = [run for run in compared if f"{group}._target_" in run.settings]
+    settle_choices(compared)
+    settle_data(compared)
+
+
+def settle_choices(compared: list[Run]) -> None:
+    """A group's choice is told where all runs have it; else its `_target_` and its settings have
+    to tell them apart."""
+    for group in {group for run in compared for group in run.groups}:
+        has_part = [run for run in compared if group in run.groups]
         if not all(group in run.settings for run in has_part):
             for run in has_part:
                 run.settings.pop(group, None)
+
+
+def settle_data(compared: list[Run]) -> None:
+    """One `data` for each folder and for all folders in which some runs have read the same.
+
+    The digests alone would tell too much: another split of one folder has another. A run that has
+    recorded none has read what others have in its folder; where nobody has, the folder tells.
+    """
+    alike: dict[object, set[object]] = {}
+    for run in compared:
+        names = {place_of(run), run.data or place_of(run)}
+        joined = names.union(*(alike.get(name, ()) for name in names))
+        alike |= dict.fromkeys(joined, joined)
+    for run in compared:
+        run.data = min(map(str, alike[place_of(run)]))
+
+
+def place_of(run: Run) -> tuple[Value, Value]:
+    return run.settings.get("dataset._target_"), run.settings.get("dataset.root")
 
 
 def natural(text: str) -> list[tuple[int, int, str]]:

@@ -35,6 +35,8 @@ class Run:
     best: tuple[str, float] | None = None  # the monitored metric and its value
     last: dict[str, float] = field(default_factory=dict)  # by `accuracy/val`; test metrics too
     numbers: dict[str, float] = field(default_factory=dict)  # step, wall_time_sec, ...
+    groups: tuple[str, ...] = ()  # of the config
+    data: str = ""  # a digest of what it has read; of runs found together, one for each data
 
     @property
     def is_compared(self) -> bool:
@@ -52,7 +54,8 @@ def read_run(path: Path) -> Run:
         config = runs.read_config(path)
         if not is_ours(config):
             return Run(path, "foreign", f"its {runs.CONFIG} is not that of a run")
-        settings = flatten(config) | chosen(path, config)
+        record = record_of(path)
+        settings = flatten(config) | chosen(record, config)
         summary = runs.read_json(path / runs.SUMMARY)
         status = status_of(path, summary)
     except UserError as error:
@@ -68,6 +71,8 @@ def read_run(path: Path) -> Run:
         best=(str(monitor), value) if known and value is not None else None,
         last=metrics(summary.get("last")) | {f"{name}/test": v for name, v in test.items()},
         numbers={n: v for n in NUMBERS if (v := number(summary.get(n))) is not None},
+        groups=tuple(str(key) for key, value in config.items() if isinstance(value, dict)),
+        data=digest(record["data"]) if record.get("data") else "",
     )
 
 
@@ -150,11 +155,20 @@ def shortened(text: str) -> str:
     return f"{text[: MAX_TEXT - 12]}...{digest}"
 
 
-def chosen(path: Path, config: dict[str, Any]) -> dict[str, Value]:
-    """`{"model": "mlp"}`: which config was chosen in each group, as run.json has it."""
+def record_of(path: Path) -> dict[str, Any]:
+    """`run.json`, which says more of a run than it needs here; {} where it is damaged."""
     try:
-        choices = runs.read_json(path / runs.RECORD).get("choices", {})
+        return runs.read_json(path / runs.RECORD)
     except UserError:
-        return {}  # it is for reading alone
+        return {}
+
+
+def chosen(record: dict[str, Any], config: dict[str, Any]) -> dict[str, Value]:
+    """`{"model": "mlp"}`: which config was chosen in each group, as run.json has it."""
+    choices = record.get("choices", {})
     groups = {group: name for group, name in choices.items() if isinstance(config.get(group), dict)}
     return {group: scalar(name) for group, name in groups.items() if isinstance(name, str | list)}
+
+
+def digest(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

@@ -11,6 +11,7 @@ from dltrain.effects import FACTS_OF_DATA, NO_RESULT, covers
 from dltrain.errors import UserError
 
 MAX_LISTED = 30  # names in a message
+ROOT = "dataset.root"
 
 
 def differing(found: Sequence[Run]) -> list[str]:
@@ -23,12 +24,15 @@ def differing(found: Sequence[Run]) -> list[str]:
     """
     keys = {key: None for run in found for key in run.settings}
     varied = [key for key in keys if is_varied(key, found)]
-    kept = [key for key in varied if not covers(NO_RESULT, key) and not follows(key, varied, found)]
+    kept = [key for key in varied if not is_unshown(key) and not follows(key, varied, found)]
     return sorted(kept, key=lambda key: (key == "seed", "." in key))
 
 
 def identity(run: Run, key: str) -> object:
-    """For `==` and hash: 1 and true are two things; what a run has not is null."""
+    """For `==` and hash: 1 and true are two things; what a run has not is null; a folder is what
+    was read from it."""
+    if key == ROOT:
+        return run.data
     value = run.settings.get(key)
     return (value,) if isinstance(value, bool) else value
 
@@ -37,20 +41,40 @@ def is_varied(key: str, found: Iterable[Run]) -> bool:
     return len({identity(run, key) for run in found}) > 1
 
 
+def is_unshown(key: str) -> bool:
+    """A folder is shown where other data were in it."""
+    return key != ROOT and covers(NO_RESULT, key)
+
+
 def follows(key: str, varied: Sequence[str], found: Sequence[Run]) -> bool:
     group, _, rest = key.partition(".")
     if not rest:
         return False
-    if rest.rpartition(".")[2] in FACTS_OF_DATA and ("dataset" in varied or group == "dataset"):
+    is_fact = key == ROOT or rest.rpartition(".")[2] in FACTS_OF_DATA
+    if is_fact and is_constant(key, found, causes(key)):
         return True
-    if group not in varied:
+    if group not in varied or not is_constant(key, found, [group]):
         return False
-    by_choice = defaultdict(set)
+    return rest == "_target_" or not all(key in run.settings for run in found)
+
+
+def causes(key: str) -> list[str]:
+    """What a fact of the data can follow from; it is a setting where it differs within these."""
+    choice = ["dataset", "dataset._target_"]
+    last = key.rpartition(".")[2].replace("input_shape", "image_shape")
+    if key == ROOT:
+        return choice
+    source = f"dataset.{last}"
+    if key != source:
+        return [*choice, ROOT, source]
+    return [*choice, ROOT, "dataset.size"] if last == "image_shape" else [*choice, ROOT]
+
+
+def is_constant(key: str, found: Sequence[Run], within: Sequence[str]) -> bool:
+    values = defaultdict(set)
     for run in found:
-        by_choice[run.settings.get(group)].add(identity(run, key))
-    constant = all(len(values) == 1 for values in by_choice.values())
-    everywhere = all(key in run.settings for run in found)
-    return constant and (rest == "_target_" or not everywhere)
+        values[tuple(identity(run, each) for each in within)].add(identity(run, key))
+    return all(len(each) == 1 for each in values.values())
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:
