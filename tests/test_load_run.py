@@ -354,3 +354,28 @@ def test_what_predicts_is_what_the_task_evaluates(finished_run):
     mirrored = numpy.ascontiguousarray(images[..., ::-1])
     expected = (run.predict(images) + run.predict(mirrored)) / 2
     assert (flipped.predict(images) - expected).abs().max() < 1e-6
+
+
+def flip_a_bit(path):
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 0x40
+    path.write_bytes(data)
+
+
+def test_weights_that_a_bit_has_changed_are_refused(run_dir):
+    """No reader of the format could tell: every value is a weight."""
+    good = dltrain.load_run(run_dir, device="cpu", checkpoint="last")
+    flip_a_bit(run_dir / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"not as training wrote it.*\n.*checkpoint=best"):
+        dltrain.load_run(run_dir, device="cpu")
+    again = dltrain.load_run(run_dir, device="cpu", checkpoint="last")
+    assert all(torch.equal(t, again.weights.tensors[k]) for k, t in good.weights.tensors.items())
+    with pytest.raises(DltrainError, match="not as training wrote it"):
+        dltrain.train([f"init_from={run_dir}", *QUICK])
+
+
+def test_weights_of_a_run_that_recorded_no_digest_are_taken(run_dir):
+    summary = json.loads((run_dir / "summary.json").read_text())
+    assert len(summary.pop("weights_sha256")) == 64
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    assert dltrain.load_run(run_dir, device="cpu").weights.name == "final"

@@ -31,6 +31,15 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, s
     return size, digest.hexdigest()
 
 
+def check_digest(path: Path, sha256: str | None) -> None:
+    """Raises ValueError for another file than the one with that digest; None is of none known."""
+    if sha256 is None:
+        return
+    with open(path, "rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
+            raise ValueError("it is not as training wrote it (SHA-256)")
+
+
 def replace_text(path: Path, text: str, *, sync: bool = True) -> None:
     """As `replace_bytes`."""
     replace_bytes(path, text.encode(), sync=sync)

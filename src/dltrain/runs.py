@@ -25,6 +25,7 @@ from dltrain.errors import UserError
 CONFIG, SUMMARY, RECORD, LOG = "config.yaml", "summary.json", "run.json", "train.log"
 METRICS, WEIGHTS, CHECKPOINTS, HYDRA = "metrics.jsonl", "model.safetensors", "checkpoints", ".hydra"
 EVALUATION, EXPORT = "evaluation", "export"
+DIGEST = "weights_sha256"  # of WEIGHTS, in SUMMARY; runs of before have none
 SWEEP, JOBS = "sweep.json", "jobs.jsonl"  # of a sweep's directory; see `dltrain.sweeps.ledger`
 OUTPUTS = "outputs"
 log = logging.getLogger("dltrain")
@@ -129,6 +130,7 @@ RELIED_ON: dict[str, Callable[[Any], bool]] = {
     "status": lambda value: isinstance(value, str),
     "step": is_count,
     "checkpoint": lambda value: value is None or is_count(value),
+    DIGEST: lambda value: value is None or isinstance(value, str),
     "best": lambda value: value is None or isinstance(value, dict),
     "threads": lambda value: is_count(value) and 1 <= value <= MAX_THREADS,
     "choices": lambda value: isinstance(value, dict),

@@ -199,14 +199,16 @@ def shelf_of(run_dir: Path, config: dict[str, Any]) -> Any:
 
     settings = config["checkpoint"]
     callbacks = config["callbacks"] or {}
+    summary = runs.read_if_whole(run_dir / runs.SUMMARY)
     return Shelf(
         run_dir=run_dir,
         folder=run_dir / runs.CHECKPOINTS,
         monitor=settings["monitor"],
         mode=settings["mode"],
         final=settings["final"],
-        completed=runs.read_if_whole(run_dir / runs.SUMMARY).get("status") == "completed",
+        completed=summary.get("status") == "completed",
         ema=next((name for name, node in callbacks.items() if node["_target_"] == EMA), None),
+        sha256=summary.get(runs.DIGEST),
     )
 
 

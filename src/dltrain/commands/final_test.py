@@ -36,7 +36,7 @@ def test(run: Run, signals: Signals) -> None:
         return
     temporary = temporary_name(run.dir / runs.WEIGHTS)
     weights = {name: w.cpu() for name, w in trainer.eval_model.state_dict().items()}
-    write_tensors(temporary, weights)
+    _, run.weights_sha256 = write_tensors(temporary, weights)
     temporary.replace(run.dir / runs.WEIGHTS)
     sync_folder(run.dir)
 

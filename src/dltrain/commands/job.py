@@ -18,6 +18,7 @@ from dltrain.commands.run import Job, Result, Run
 from dltrain.commands.signals import Signals
 from dltrain.config.check import select
 from dltrain.config.monitors import check_monitor
+from dltrain.durable import check_digest
 from dltrain.effects import MAY_GO_ON
 from dltrain.engine.plan import SIGNAL
 from dltrain.errors import UserError
@@ -136,6 +137,14 @@ def check_weights_exist(config: dict[str, Any]) -> None:
         raise UserError(f"init_from: there is no file or folder {path}")
     if path.is_dir() and not (path / runs.WEIGHTS).is_file():
         raise UserError(f"init_from: the folder {path} holds no {runs.WEIGHTS}: no finished run")
+    if path.is_dir():
+        try:
+            check_digest(path / runs.WEIGHTS, runs.read_json(path / runs.SUMMARY).get(runs.DIGEST))
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"init_from: {path / runs.WEIGHTS} cannot be read: {error}\n"
+                f"take one of the checkpoints in {path / runs.CHECKPOINTS}"
+            ) from None
 
 
 # Where drivers show their GPUs: NVIDIA's own, of its small boards, WSL, AMD

@@ -101,6 +101,7 @@ class Run:
             self.trainer.on_evaluate.append(refuse_nan)
         self.recorder.observers.append(self.after_row)
         self.tested, self.stopped = "the last weights", ""
+        self.weights_sha256: str | None = None  # of those that were tested
         self.goes_on = False
 
     # ------------------------------------------------------------------ start
@@ -291,4 +292,5 @@ class Run:
             samples_per_sec=round(trainer.num_samples / seconds, 1) if seconds else None,
             data_share=round(trainer.clock.total_waiting / seconds, 4) if seconds else None,
             num_parameters=sum(p.numel() for p in trainer.model.parameters()),
+            weights_sha256=self.weights_sha256,
         )

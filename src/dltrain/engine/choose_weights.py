@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dltrain.durable import check_digest
 from dltrain.engine.checkpoint import (
     MODEL,
     Checkpoint,
@@ -45,6 +46,7 @@ class Shelf:
     final: str  # best or last: what it tests
     completed: bool
     ema: str | None  # the name of its EMA among its callbacks
+    sha256: str | None = None  # of the weights that it has tested, where it has recorded it
 
 
 def choose_weights(shelf: Shelf, wanted: str | None, ema: bool | None) -> Weights:
@@ -81,6 +83,7 @@ def tested_weights(shelf: Shelf) -> Weights | None:
     if not path.is_file() or (not shelf.completed and steps_in(shelf.folder)):
         return None
     try:
+        check_digest(path, shelf.sha256)
         return Weights("final", None, shelf.ema is not None, read_tensors(path))
     except (OSError, ValueError) as error:
         cure = "checkpoint=best or checkpoint=last" if steps_in(shelf.folder) else "no checkpoint"
