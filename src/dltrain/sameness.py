@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dltrain import runs
+from dltrain.durable import check_digest
 from dltrain.errors import UserError
 
 if TYPE_CHECKING:
@@ -40,12 +41,17 @@ class Sameness:
     metrics: dict[str, Compared] = field(default_factory=dict)
     lone: int = 0
     weights: float | None = None
+    has_ended: bool = True  # then weights are to be compared
+
+    @property
+    def differs(self) -> bool:
+        return bool(self.lone or self.weights or any(m.different for m in self.metrics.values()))
 
     @property
     def same(self) -> bool:
         """Of nothing that could be compared nothing is said to be the same."""
-        differ = self.lone or self.weights or any(m.different for m in self.metrics.values())
-        return bool(self.metrics) and not differ
+        is_compared = bool(self.metrics) and not (self.has_ended and self.weights is None)
+        return is_compared and not self.differs
 
 
 def compare_runs(old: Path, new: Path, *, completed: bool) -> Sameness:
@@ -53,7 +59,7 @@ def compare_runs(old: Path, new: Path, *, completed: bool) -> Sameness:
 
     `old` may be a stranger's: memory is that of the rows of `new`.
     """
-    found = Sameness()
+    found = Sameness(has_ended=completed)
     left = dict(rows_by_place(new))
     for place, row in rows_by_place(old):
         if place in left:
@@ -64,6 +70,23 @@ def compare_runs(old: Path, new: Path, *, completed: bool) -> Sameness:
         found.lone += len(left)
         found.weights = compare_weights(old / runs.WEIGHTS, new / runs.WEIGHTS)
     return found
+
+
+def check_comparable(run: Path, *, completed: bool) -> None:
+    """Raises UserError for what `compare_runs` would find of `run` after hours of training."""
+    for _ in rows_by_place(run):
+        pass
+    weights, sha256 = run / runs.WEIGHTS, runs.read_json(run / runs.SUMMARY).get(runs.DIGEST)
+    if not completed or not weights.is_file():
+        return
+    try:
+        check_digest(weights, sha256)
+        if sha256 is None:
+            from dltrain.engine.tensors import read_tensors
+
+            read_tensors(weights)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{weights} cannot be compared: {error}") from error
 
 
 def rows_by_place(run: Path) -> Iterator[tuple[tuple[Any, Any], dict[str, Any]]]:

@@ -94,6 +94,47 @@ def test_a_resumed_run_is_rerun_from_its_start(dltrain, tmp_path):
     assert Before(run_dir).newest["source_files"] == record["source_files"]
 
 
+@pytest.mark.parametrize("lost", ["model.safetensors", "summary.json"])
+def test_what_was_not_compared_is_not_the_same(lost, run_dir, dltrain, tmp_path):
+    (run_dir / lost).unlink()
+    weights = run_dir / "model.safetensors"
+    weights.unlink(missing_ok=True)
+    outcome = dltrain("rerun", "r", *SAME_AGAIN)
+    assert outcome.code == 6
+    assert "weights: not compared: one of the runs has none\n" in outcome.out
+    assert "\nnot known to be the same: r and again\n" in outcome.out
+    assert json.loads((tmp_path / "again" / "rerun.json").read_text())["same"] is False
+
+
+def damage_weights(run_dir):
+    path = run_dir / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-9] + b"\x00\xff" * 4 + b"\x00")
+
+
+def damage_rows(run_dir):
+    with open(run_dir / "metrics.jsonl", "wb") as file:
+        file.truncate(1 << 40)
+
+
+@pytest.mark.parametrize("damage", [damage_weights, damage_rows])
+def test_what_cannot_be_compared_is_said_before_training(damage, run_dir, dltrain, tmp_path):
+    damage(run_dir)
+    outcome = dltrain("rerun", "r", *SAME_AGAIN)
+    assert outcome.code == 2
+    assert "r/" in outcome.err
+    assert not (tmp_path / "again").exists()
+
+
+def test_what_a_resumed_run_had_before_is_named(run_dir, dltrain):
+    record = json.loads((run_dir / "run.json").read_text())
+    old = record["versions"] | {"numpy": "1.0"}
+    edit(run_dir, "run.json", resumed=[record], versions=old | {"torch": "1.0"})
+    outcome = dltrain("rerun", "r", *SAME_AGAIN)
+    assert outcome.code == 0
+    now = record["versions"]["torch"]
+    assert f"version of torch 1.0 -> {now} (before it was resumed)\n" in outcome.out
+
+
 def test_settings_that_were_changed_on_the_way_are_said(dltrain, tmp_path):
     assert dltrain("train", *SHORT[1:], "hydra.run.dir=r", "trainer.max_epochs=1").code == 0
     assert dltrain("resume", "r", "trainer.max_epochs=2").code == 0

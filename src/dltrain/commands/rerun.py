@@ -19,7 +19,7 @@ from dltrain.commands.signals import SIGNALS
 from dltrain.effects import MAY_BE_REMADE
 from dltrain.errors import UserError
 from dltrain.plain import printable
-from dltrain.sameness import Sameness, compare_runs
+from dltrain.sameness import Sameness, check_comparable, compare_runs
 from dltrain.stored import apply_overrides, not_taken_over, stored_choices, stored_config
 
 HELP = """\
@@ -37,10 +37,11 @@ What may be typed changes no number, or is asked for on purpose: hydra.run.dir, 
 dataset.root, dataset.download, dataset.cache, dataset.cache_limit_gb, loader.num_workers,
 loader.placement, trainer.device, trainer.threads.
 
-Exit code 0: the same; 6: different.
+Exit code 0: the same; 6: different, or not known.
 """
 OWN = ("hydra.run.dir",)
 DIFFERENT = 6
+UNKNOWN = "not known to be the same"
 REPORT = "rerun.json"
 MAX_LINES = 30
 MAX_NAME = 80  # characters of the old run's name in the new one's
@@ -57,11 +58,12 @@ def main(argv: list[str]) -> int:
     job, notes = job_of(asked, old)
     for note in [*old.notes(), *notes]:
         print(f"note: {note}")
+    check_comparable(asked.run_dir, completed=old.completed)
     result = run_job(job, SIGNALS)
     if result.exit_code:
         return result.exit_code
     found = compare_runs(asked.run_dir, result.run_dir, completed=old.completed)
-    changed = changes_since(old.newest, runs.read_json(result.run_dir / runs.RECORD))
+    changed = old.changes(runs.read_json(result.run_dir / runs.RECORD))
     write_report(result.run_dir, found, changed)
     show(found, changed, old, result.run_dir)
     return 0 if found.same else DIFFERENT
@@ -79,7 +81,15 @@ class Before:
         files = [record["source_files"] for record in records if "source_files" in record]
         self.newest = {"source_files": files[-1], **records[-1]} if files else records[-1]
         self.summary = runs.read_json(run_dir / runs.SUMMARY)
-        self.completed = self.summary.get("status") == "completed"
+        # Without a summary nobody knows, and the weights are asked for
+        self.completed = not self.summary or self.summary.get("status") == "completed"
+
+    def changes(self, new: dict[str, Any]) -> list[str]:
+        """Since each part of the run was made; the newest part first."""
+        lines = changes_since(self.newest, new)
+        earlier = [self.record, *self.resumed][:-1]
+        before = dict.fromkeys(line for each in earlier for line in changes_since(each, new))
+        return lines + [f"{line} (before it was resumed)" for line in before if line not in lines]
 
     def notes(self) -> list[str]:
         """Why it may differ although nothing is wrong."""
@@ -162,7 +172,7 @@ def show(found: Sameness, changed: list[str], old: Before, new: Path) -> None:
     print("changed since:" if changed else "nothing that is recorded has changed since")
     for line in changed[:MAX_LINES]:
         print(f"  {line}")
-    verdict = "the same" if found.same else "different"
+    verdict = "the same" if found.same else "different" if found.differs else UNKNOWN
     print(f"{verdict}: {shown_path(old.path)} and {shown_path(new)}")
 
 
