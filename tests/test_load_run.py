@@ -34,6 +34,25 @@ class Stopper(Callback):
 """
 
 
+SECOND = """
+import threading, dltrain
+from dltrain.engine.callback import Callback
+from dltrain.errors import DltrainError
+
+class Second(Callback):
+    def on_fit_start(self, trainer):
+        thread = threading.Thread(target=self.train)
+        thread.start()
+        thread.join()
+
+    def train(self):
+        try:
+            dltrain.train(["trainer.max_epochs=1", "hydra.run.dir=second"])
+        except DltrainError as error:
+            open("said", "w").write(str(error))
+"""
+
+
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -327,6 +346,38 @@ def test_a_mistake_is_raised_with_the_message_of_the_command(here):
     with pytest.raises(DltrainError, match="must be a list"):
         dltrain.train("seed=1")
     assert not list(here.iterdir())
+
+
+@pytest.mark.parametrize(("value", "said"), [
+    (None, "overrides is None; it must be a list"),
+    ([1, 2], r"overrides\[0\] is 1; it must be a text such as 'seed=1'"),
+    (7, "overrides is 7; it must be a list"),
+])  # fmt: skip
+def test_overrides_that_are_none(value, said, here):
+    with pytest.raises(DltrainError, match=said):
+        dltrain.train(value)
+
+
+def test_two_trainings_at_once_in_a_process_are_refused(here, monkeypatch):
+    """They share its signals, its random numbers and Hydra."""
+    (here / "my_second.py").write_text(SECOND)
+    monkeypatch.syspath_prepend(str(here))
+    second = "+callbacks.second={_target_: my_second.Second}"
+    run = dltrain.train([*QUICK, second], allow_target=["my_second"])
+    assert (here / "said").read_text().startswith("another dltrain.train is under way")
+    assert run.summary["status"] == "completed"
+    assert dltrain.train(QUICK).summary["status"] == "completed"
+
+
+def test_arguments_that_are_none_of_what_is_asked_for(finished_run):
+    with pytest.raises(UserError, match="ema is 'auto'; it must be True, False or None"):
+        dltrain.load_run(finished_run, device="cpu", ema="auto")
+    run = dltrain.load_run(finished_run, device="cpu")
+    for images in (None, 7):
+        with pytest.raises(UserError, match=r"images is .*; it must be"):
+            run.predict(images)
+        with pytest.raises(UserError, match=r"images is .*; it must be"):
+            run.preprocess(images)
 
 
 def test_an_interrupt_ends_the_run_and_not_the_notebook(here, monkeypatch):

@@ -6,7 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -46,12 +47,10 @@ def train(
     Raises DltrainError with the message that the command would print. An interrupt finishes the
     step, saves a checkpoint, and raises KeyboardInterrupt: `dltrain resume` goes on.
     """
-    if isinstance(overrides, str):
-        raise DltrainError(f"overrides is {overrides!r}; it must be a list, such as ['seed=1']")
-    typed = list(overrides)
+    typed = texts(overrides)
     vouched = [word for name in allow_target for word in ("--allow-target", name)]
     signals = Interrupts()
-    with surroundings(["dltrain", "train", *typed, *vouched]), signals.taken():
+    with alone(), surroundings(["dltrain", "train", *typed, *vouched]), signals.taken():
         allowed, _ = take_allowed_targets(vouched)
         folder = None if config_dir is None else os.fspath(config_dir)
         try:
@@ -68,6 +67,35 @@ def train(
     if signals.received is not None:
         raise DltrainError(f"stopped by {signals.name}; `dltrain resume {result.run_dir}` goes on")
     return load_run(result.run_dir, device=cfg.trainer.device, allow_target=allow_target)
+
+
+def texts(overrides: Sequence[str]) -> list[str]:
+    if isinstance(overrides, str) or not isinstance(overrides, Iterable):
+        raise DltrainError(f"overrides is {overrides!r}; it must be a list, such as ['seed=1']")
+    typed = list(overrides)
+    for place, text in enumerate(typed):
+        if not isinstance(text, str):
+            raise DltrainError(
+                f"overrides[{place}] is {text!r}; it must be a text such as 'seed=1'"
+            )
+    return typed
+
+
+BUSY = threading.Lock()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Two trainings of a process share what only one can have: random numbers, signals, Hydra."""
+    if not BUSY.acquire(blocking=False):
+        raise DltrainError(
+            "another dltrain.train is under way in this process; wait for it, or start this one in "
+            "a process of its own"
+        )
+    try:
+        yield
+    finally:
+        BUSY.release()
 
 
 @contextmanager

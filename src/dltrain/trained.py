@@ -102,7 +102,10 @@ class TrainedRun:
         import torch
 
         size = self.config["loader"]["eval_batch_size"]
-        parts = self.preprocessing.parts(images, size)
+        try:
+            parts = self.preprocessing.parts(images, size)
+        except ValueError as error:
+            raise UserError(str(error)) from error
         found = [self.probabilities(self.preprocess(part)) for part in parts]
         return torch.cat(found) if found else torch.empty(0, len(self.classes))
 
@@ -138,6 +141,8 @@ def load_run(
     run_dir = runs.find_run(os.fspath(path)).absolute()  # a notebook changes its folder
     runs.refuse_links(run_dir)
     config = check(stored_config(run_dir), allowed=allow_target)
+    if ema not in (None, True, False):
+        raise UserError(f"ema is {ema!r}; it must be True, False or None")
     if wrong := device_rule(device):
         raise UserError(f"device is {device!r}; {wrong}")
     config["trainer"]["device"] = device

@@ -1,7 +1,7 @@
 """What a caller has -> a batch as evaluation sees it, by the facts that a run's config holds."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -54,8 +54,11 @@ class Preprocess:
     def parts(self, images: Any, size: int) -> Iterator[Sequence[Any]]:
         """Lists of at most `size` images (or rows of features); one image is a list of one."""
         if isinstance(images, str | os.PathLike | Image.Image):
-            yield [images]
-            return
+            return iter([[images]])
+        if not isinstance(images, Iterable):
+            raise ValueError(
+                f"images is {str(images)[:60]}; it must be an image, or several: see load_run"
+            )
         if isinstance(images, Tensor):
             images = images.detach().cpu().numpy()
         elif not self.is_image:
@@ -63,8 +66,7 @@ class Preprocess:
         if isinstance(images, np.ndarray) and images.ndim <= len(self.shape):
             images = images[None]
         items = iter(images)
-        while part := list(islice(items, size)):
-            yield part
+        return iter(lambda: list(islice(items, size)), [])
 
     def samples(self, images: Sequence[Any]) -> np.ndarray:
         """[n, *image_shape]: uint8 of images, float32 of features."""
