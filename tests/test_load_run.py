@@ -35,7 +35,7 @@ class Stopper(Callback):
 
 
 SECOND = """
-import threading, dltrain
+import pathlib, threading, dltrain
 from dltrain.engine.callback import Callback
 from dltrain.errors import DltrainError
 
@@ -49,7 +49,7 @@ class Second(Callback):
         try:
             dltrain.train(["trainer.max_epochs=1", "hydra.run.dir=second"])
         except DltrainError as error:
-            open("said", "w").write(str(error))
+            pathlib.Path("said").write_text(str(error))
 """
 
 
