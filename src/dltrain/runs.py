@@ -193,6 +193,14 @@ def parse_rows(file: BinaryIO, path: Path) -> Iterator[dict[str, Any]]:
             yield row
 
 
+# What each row has beside its numbers
+HEAD: tuple[tuple[str, Callable[[Any], bool]], ...] = (
+    ("step", is_count),
+    ("split", lambda value: value in ("train", "val", "test")),
+    ("time", lambda value: isinstance(value, int | float) and 0 <= value < 1 << 40),
+)
+
+
 class MetricsLog:
     """`metrics.jsonl`: one JSON object a line, appended, and cut back when a run goes on."""
 
@@ -217,6 +225,18 @@ class MetricsLog:
         with naming(self.path, len(line)):
             self.file.write(line)
             self.file.flush()  # 5 us: what was logged survives a SIGKILL
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """What it holds of before; somebody else may have written it."""
+        self.file.seek(0)
+        try:
+            for row in parse_rows(self.file, self.path):
+                if all(is_right(row.get(key)) for key, is_right in HEAD):
+                    yield row
+        except UserError as error:
+            log.warning("%s", error)
+        finally:
+            self.file.seek(0, os.SEEK_END)
 
     def sync(self) -> None:
         """Makes durable what was appended."""

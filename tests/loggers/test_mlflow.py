@@ -2,6 +2,9 @@
 
 import logging
 import math
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -76,6 +79,38 @@ def test_a_run_goes_on_as_the_same_run_and_no_point_is_there_twice(tmp_path, uri
     assert sorted(metric.step for metric in history) == list(range(1, 11))
     assert run.info.status == "FINISHED"
     assert run.data.tags["changed.optimizer.lr"] == "0.01"
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from dltrain.loggers.mlflow import MLflow
+
+logger = MLflow(experiment="test", tracking_uri=sys.argv[1], max_images=4)
+config = {"seed": 1, "choices": {"model": "mlp"}, "optimizer": {"lr": 0.1}}
+logger.start(pathlib.Path("run"), config=config, resume_step=None, state=None)
+print(logger.state_dict()["run_id"], flush=True)
+for step in range(1, 201):
+    logger.log_scalars(step, {"loss/train": float(step)}, 1.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_after_a_kill_no_step_is_missing_and_none_is_there_twice(tmp_path, uri):
+    """The thread had not sent all of its 200 steps; the run goes on from step 150."""
+    command = [sys.executable, "-c", KILLED, uri]
+    killed = subprocess.run(command, timeout=120, stdout=subprocess.PIPE, text=True)
+    assert killed.returncode == -signal.SIGKILL
+    client, (run,) = runs_of(uri)
+    sent = client.get_metric_history(run.info.run_id, "loss/train")
+    assert len(sent) < 150
+    logger = start(tmp_path / "run", uri, state={"run_id": killed.stdout.strip()})
+    logger.log_again([(step, {"loss/train": float(step)}, 1.0) for step in range(1, 151)])
+    for step in range(151, 211):
+        logger.log_scalars(step, {"loss/train": float(step)}, 1.0)
+    logger.close("completed", 2.0)
+    client, (run,) = runs_of(uri)
+    history = client.get_metric_history(run.info.run_id, "loss/train")
+    assert sorted(metric.step for metric in history) == list(range(1, 211))
 
 
 def test_a_run_that_the_store_does_not_know_begins_anew(tmp_path, uri):

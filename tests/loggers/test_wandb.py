@@ -2,8 +2,13 @@
 
 import json
 import logging
+import os
 import re
+import signal
 import struct
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -28,8 +33,15 @@ def records(run_dir):
     from wandb.proto.wandb_internal_pb2 import Record
 
     for path in sorted(run_dir.glob("wandb/offline-run-*/*.wandb")):
+        wait_until_still(path)
         for data in records_of_log(path.read_bytes()):
             yield path, Record.FromString(data)
+
+
+def wait_until_still(path):
+    """W&B's process ends a moment after the one that it serves."""
+    while path.stat().st_size == 0 or time.time() - path.stat().st_mtime < 2:
+        time.sleep(0.1)
 
 
 def records_of_log(content):
@@ -98,6 +110,43 @@ def test_a_run_goes_on_as_the_same_run(tmp_path):
     ids = {r.run.run_id for _, r in records(tmp_path / "run") if r.HasField("run")}
     assert ids == {state["id"]}
     assert [row["_step"] for row in history(tmp_path / "run")] == [5, 6]
+
+
+KILLED = """
+import os, pathlib, signal, sys
+from dltrain.loggers.wandb import WandB
+
+logger = WandB(project="test", mode="offline", max_images=4)
+run_dir = pathlib.Path(sys.argv[1])
+logger.start(run_dir, config={"seed": 1, "choices": {}}, resume_step=None, state=None)
+for step in range(1, 201):
+    logger.log_scalars(step, {"loss/train": float(step)}, 1.0)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_after_a_kill_no_step_is_missing_and_none_is_there_twice(tmp_path):
+    """Of 200 steps W&B's process has written some; the run goes on from step 150 (or 50)."""
+    for checkpoint in (150, 50):
+        run_dir = tmp_path / f"run{checkpoint}"
+        run_dir.mkdir()
+        env = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}  # its own process
+        command = [sys.executable, "-c", KILLED, str(run_dir)]
+        killed = subprocess.run(command, timeout=120, env=env)
+        assert killed.returncode == -signal.SIGKILL
+        (path,) = run_dir.glob("wandb/offline-run-*/*.wandb")
+        steps = [row["_step"] for row in history(run_dir)]
+        state = {"id": path.stem.removeprefix("run-")}
+        logger = start(run_dir, state=state)
+        logger.log_again(
+            [(step, {"loss/train": float(step)}, 1.0) for step in range(1, checkpoint + 1)]
+        )
+        for step in range(checkpoint + 1, 221):
+            logger.log_scalars(step, {"loss/train": float(step)}, 1.0)
+        logger.close("completed", 2.0)
+        assert len(steps) <= 200
+        found = [(row["_step"], row["loss/train"]) for row in history(run_dir)]
+        assert sorted(found) == [(step, step) for step in range(1, 221)]
 
 
 def test_a_run_that_was_killed_before_its_first_checkpoint_keeps_its_id(tmp_path):

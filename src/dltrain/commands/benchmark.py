@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,9 @@ class Nowhere:
 
     def offset(self) -> int:
         return 0
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        return iter(())
 
 
 def main(argv: list[str]) -> int:

@@ -132,6 +132,8 @@ class Run:
         self.metrics_log.open(state["offset"] if state else 0)
         for name, logger in self.loggers.items():
             self.start_logger(name, logger, state)
+        if self.goes_on:
+            self.recorder.log_again()
         sync_folder(self.dir)
         if self.goes_on:  # not before all of its state has been taken
             self.write_record()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 
@@ -12,6 +12,7 @@ class MetricsLog(Protocol):
 
     def append(self, row: dict[str, Any]) -> None: ...
     def offset(self) -> int: ...
+    def rows(self) -> Iterator[dict[str, Any]]: ...
 
 
 class Logger(Protocol):
@@ -33,6 +34,17 @@ PLAIN_NAMES = {
     "data_share": "time/data",
 }
 
+HEAD = ("step", "epoch", "split", "time")
+
+
+def scalars_of(row: dict[str, Any]) -> dict[str, float]:
+    """A row's numbers by the names under which loggers show them."""
+    return {
+        PLAIN_NAMES.get(name, f"{name}/{row['split']}"): value
+        for name, value in row.items()
+        if name not in HEAD and isinstance(value, int | float)
+    }
+
 
 class Recorder:
     """Writes each row once, everywhere."""
@@ -48,12 +60,20 @@ class Recorder:
         row = {"step": trainer.step, "epoch": trainer.epoch, "split": split, "time": now}
         values = metrics | extra
         self.metrics_log.append(row | values)
-        scalars = {f"{name}/{split}": value for name, value in metrics.items()}
-        scalars |= {PLAIN_NAMES[name]: value for name, value in extra.items()}
+        scalars = scalars_of(row | values)
         for logger in self.loggers.values():
             logger.log_scalars(trainer.step, scalars, now)
         for observer in self.observers:
             observer(trainer, row | values)
+
+    def log_again(self) -> None:
+        """Of a run that goes on: all rows so far, for loggers that may not have had some of them
+        when it was killed; those that they have they leave out."""
+        takers: list[Any] = [each for each in self.loggers.values() if hasattr(each, "log_again")]
+        if takers:
+            rows = [(row["step"], scalars_of(row), row["time"]) for row in self.metrics_log.rows()]
+            for logger in takers:
+                logger.log_again(rows)
 
     def takes(self, method: str) -> bool:
         """Whether any logger has `method`: what nobody takes need not be made."""

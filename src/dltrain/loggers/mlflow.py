@@ -7,6 +7,7 @@ import math
 import os
 import re
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ MAX_PARAMS = 100  # of one request
 class MLflow:
     """One MLflow run a run, which goes on where the run goes on; from a thread of its own.
 
+    A run that is killed leaves a server without what was still to be sent; when it goes on, the
+    rows that are missing are sent, and none twice.
+
     Args:
         experiment: under which runs are collected.
         tracking_uri: a server or a database; None is MLFLOW_TRACKING_URI, or without that
@@ -41,7 +45,7 @@ class MLflow:
         self.tracking_uri = tracking_uri
         self._run_id: str | None = None
         self._is_started = threading.Event()
-        self._seen: dict[str, int] = {}  # the last step of each metric that the server has
+        self._seen: dict[str, set[int]] = {}  # the steps of each metric that the server has
 
     def start(
         self,
@@ -64,6 +68,10 @@ class MLflow:
 
     def log_scalars(self, step: int, scalars: dict[str, float], wall_time: float) -> None:
         self._background.call(self._log, step, dict(scalars), wall_time)
+
+    def log_again(self, rows: Sequence[tuple[int, dict[str, float], float]]) -> None:
+        """What a kill has taken from the thread is missing on the server."""
+        self._background.call(self._log_again, rows)
 
     def log_images(self, step: int, name: str, images: np.ndarray, wall_time: float) -> None:
         from dltrain.loggers.images import sheet
@@ -140,7 +148,7 @@ class MLflow:
                 self._client.set_tag(run_id, f"changed.{key}", str(value))
         for name in run.data.metrics:
             history = self._client.get_metric_history(run_id, name)
-            self._seen[name] = max((metric.step for metric in history), default=-1)
+            self._seen[name] = {metric.step for metric in history}
         self._run_id = run_id
         return True
 
@@ -153,11 +161,15 @@ class MLflow:
         new = {
             name: value
             for name, value in scalars.items()
-            if step > self._seen.get(name, -1) and not math.isnan(value)
+            if step not in self._seen.get(name, ()) and not math.isnan(value)
         }
         metrics = [Metric(name, value, int(wall_time * 1000), step) for name, value in new.items()]
         if metrics:
             self._client.log_batch(self._run_id, metrics=metrics)
+
+    def _log_again(self, rows: Sequence[tuple[int, dict[str, float], float]]) -> None:
+        for row in rows:
+            self._log(*row)
 
     def _log_picture(self, name: str, picture: np.ndarray) -> None:
         if self._run_id is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,9 @@ ID = re.compile(r"run-\d{8}_\d{6}-([a-z0-9]{1,64})$")
 class WandB:
     """Writes into the run's `wandb/`; `wandb sync` uploads what was logged offline.
 
-    A run that goes on is the same run there. Steps that it has seen, it keeps: a resumed run
-    repeats them to the bit, and W&B drops what is not newer.
+    A run that goes on is the same run there, offline in a folder more: `wandb sync` uploads them
+    one behind the other. Steps that the files (online: the server) have are left out, since a
+    resumed run repeats them to the bit; what a kill has taken from W&B's process is logged again.
 
     Args:
         project: where runs are collected.
@@ -43,6 +45,7 @@ class WandB:
         self.project, self.mode, self.max_images = project, mode, max_images
         self._run: Any = None
         self._has_failed = False
+        self._newest = -1  # the last step of before
 
     def start(
         self,
@@ -56,13 +59,28 @@ class WandB:
         self._id = str((state or {}).get("id") or _stored_id(run_dir) or secrets.token_hex(4))
         if not re.fullmatch("[a-z0-9]{1,64}", self._id):
             raise ValueError("the id of a run is letters and digits")
+        self._newest = self._newest_step(run_dir)
         for mode in dict.fromkeys((self.mode, "offline")):
             try:
                 self._run = self._init(run_dir, config, mode)
+                self._newest = max(self._newest, getattr(self._run, "starting_step", 0) - 1)
                 return
             except Exception as error:  # no login, no network, no service: whatever it may be
                 say(KEY, error)
                 _give_up()
+
+    def _newest_step(self, run_dir: Path) -> int:
+        from dltrain.loggers.wandb_files import newest_step
+
+        try:
+            return newest_step(run_dir, self._id)
+        except Exception as error:  # of files that anybody may have made
+            say(KEY, error)
+            return -1
+
+    def log_again(self, rows: Sequence[tuple[int, dict[str, float], float]]) -> None:
+        for row in rows:
+            self.log_scalars(*row)
 
     def _init(self, run_dir: Path, config: dict[str, Any], mode: str) -> Any:
         import wandb
@@ -121,7 +139,7 @@ class WandB:
             say(KEY, error)
 
     def _log(self, step: int, values: dict[str, Any]) -> None:
-        if self._run is None:
+        if self._run is None or step <= self._newest:
             return
         try:
             self._run.log(values, step=step)
