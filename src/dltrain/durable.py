@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from dltrain.errors import NO_SPACE, StorageError
 
@@ -21,7 +22,7 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, s
     """Writes and syncs a file; the size and SHA-256 of what was meant to be written."""
     digest, size = hashlib.sha256(), 0
     parts = list(parts)
-    with naming(path, sum(map(len, parts))), open(path, "wb") as file:
+    with naming(path, sum(map(len, parts))), new_file(path) as file:
         for part in parts:
             file.write(part)
             digest.update(part)
@@ -29,6 +30,12 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, s
         file.flush()
         os.fsync(file.fileno())
     return size, digest.hexdigest()
+
+
+def new_file(path: Path) -> BinaryIO:
+    """Open for writing in place of what had the name: never through a link that waits there."""
+    path.unlink(missing_ok=True)
+    return open(path, "xb")
 
 
 def check_digest(path: Path, sha256: str | None) -> None:
@@ -55,8 +62,8 @@ def replace_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
         if sync:
             write_parts(temporary, [content])
         else:
-            with naming(path, len(content)):
-                temporary.write_bytes(content)
+            with naming(path, len(content)), new_file(temporary) as file:
+                file.write(content)
         os.replace(temporary, path)
     except OSError as error:
         error.filename = str(path)

@@ -228,3 +228,20 @@ def test_runs_that_monitor_different_metrics_have_a_column_each(make_run, tmp_pa
 def test_a_name_that_nothing_has_is_refused(sweep, options, message):
     with pytest.raises(UserError, match=message.replace("?", r"\?")):
         table(sweep, **options)
+
+
+def test_numbers_in_names_sort_as_numbers(make_run, tmp_path):
+    for name in ("x_lr=0.01", "x_lr=0.001", "x_lr=0.1", "y2", "y10"):
+        make_run(f"s/{name}")
+    runs = find_runs([str(tmp_path / "s")])
+    expected = ["x_lr=0.001", "x_lr=0.01", "x_lr=0.1", "y2", "y10"]
+    assert [run.name for run in runs] == expected
+    table = make_table(runs, Options(sort="run"))
+    assert [row[0] for row in table.rows] == expected
+
+
+def test_n_can_be_asked_for(sweep):
+    table = make_table(find_runs([str(sweep)]), Options(group="seed", columns="lr,n"))
+    assert table.rows == [[0.001, 3], [0.01, 3]]
+    with pytest.raises(UserError, match="`n` is of groups"):
+        make_table(find_runs([str(sweep)]), Options(columns="n"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from dltrain.compare.find import LATEST, find_runs, name_all, settle_choices
 from dltrain.compare.run import Run
 from dltrain.compare.table import Options, Table, make_table, what_is_not_compared
 from dltrain.config.near import did_you_mean
-from dltrain.durable import replace_text
+from dltrain.durable import irregular, replace_text
 from dltrain.errors import NO_SPACE, StorageError, UserError
 from dltrain.runs import OUTPUTS
 
@@ -141,8 +142,11 @@ class writing:  # noqa: N801
         self.path = path
 
     def __enter__(self) -> None:
-        if self.path.is_dir():
-            raise UserError(f"cannot write {self.path}: it is a folder")
+        kind = "a folder" if self.path.is_dir() else None
+        if kind is None and os.path.lexists(self.path):
+            kind = irregular(self.path)
+        if kind:
+            raise UserError(f"cannot write {self.path}: it is {kind}; name a file")
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, OSError):

@@ -77,6 +77,7 @@ OTHERS = {
         Column("monitor", ("monitor",), lambda run: run.best[0] if run.best else None),
     )
 }
+N = Column("n", ("n",), lambda run: 1)  # of groups alone
 # What the records call them, and what people do
 ALIASES = {
     "wall_time_sec": "time",
@@ -162,6 +163,8 @@ class Columns:
         key = settings.resolve(word, self.all, self.varied)
         if key is not None:
             return [self.setting(key, word)]
+        if word == N.name:
+            return [N]
         is_metric = metrics.is_known(word, self.all)
         metric = metrics.parse(word, self.at, self.found or self.all) if is_metric else None
         if metric is None:

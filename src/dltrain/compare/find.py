@@ -14,6 +14,7 @@ from dltrain.errors import UserError
 MAX_FOLDERS = 200_000  # a second a hundred thousand
 MARKS = frozenset((runs.SUMMARY, runs.RECORD, runs.METRICS, runs.CHECKPOINTS))
 LATEST = "latest"
+NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?"
 
 
 def find_runs(paths: Sequence[str]) -> list[Run]:
@@ -142,7 +143,7 @@ def place_of(run: Run) -> tuple[Value, Value]:
     return run.settings.get("dataset._target_"), run.settings.get("dataset.root")
 
 
-def natural(text: str) -> list[tuple[int, int, str]]:
-    """A key that sorts 2_x before 10_x."""
-    parts: Iterable[str] = re.findall(r"[0-9]+|[^0-9]+", text)
-    return [(0, int(p[:300]), "") if p.isdecimal() and p.isascii() else (1, 0, p) for p in parts]
+def natural(text: str) -> list[tuple[int, float, str]]:
+    """A key that sorts 2_x before 10_x, and lr=0.001 before lr=0.01."""
+    parts: Iterable[tuple[str, str]] = re.findall(f"({NUMBER})|([^0-9]+)", text)
+    return [(0, float(number[:300]), number) if number else (1, 0.0, p) for number, p in parts]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ NOT_COMPARED = ("damaged", "foreign")
 # Of a run that anybody may have made; hundreds of them are held at once
 MAX_SETTINGS, MAX_METRICS = 2_000, 500
 MAX_KEY, MAX_TEXT = 200, 200  # characters
+LARGEST = 1e100  # of numbers: float32 ends at 3e38, and a stranger's may not overflow in a mean
 
 
 @dataclass
@@ -96,11 +96,11 @@ def status_of(path: Path, summary: dict[str, Any]) -> str:
 
 
 def number(value: Any) -> float | None:
-    """A finite number, as it is; None for everything else."""
+    """A number that can come out of a training, as it is; None for everything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        return value if math.isfinite(value) else None
+        return value if abs(float(value)) <= LARGEST else None  # nor is a NaN
     except OverflowError:  # an int of hundreds of digits
         return None
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dltrain.compare import settings, where
-from dltrain.compare.columns import RUN, STATUS, Column, Columns
+from dltrain.compare.columns import RUN, STATUS, Column, Columns, N
 from dltrain.compare.find import natural
 from dltrain.compare.metrics import Metric, default_metrics
 from dltrain.compare.run import STATUSES, Run, Value
@@ -65,9 +65,6 @@ class Group:
         return values[0] if len(set(values)) == 1 else "varied"
 
 
-N = Column("n", ("n",), lambda run: 1)
-
-
 @dataclass
 class Table:
     columns: list[Column]
@@ -91,6 +88,8 @@ def make_table(found: Sequence[Run], options: Options) -> Table:
         chosen = default_metrics(columns.found, options.at)
     sorting = columns.one(options.sort, "--sort") if options.sort else None
     asked = columns.typed(options.columns) if options.columns else []
+    if not over and N in (*asked, sorting):
+        raise UserError("`n` is of groups; --group seed makes some")
     for metric in chosen if options.metrics or not asked else []:
         columns.metric(metric)
     columns.load()
@@ -115,6 +114,8 @@ def make_table(found: Sequence[Run], options: Options) -> Table:
 def filtered(found: Sequence[Run], columns: Columns, text: str) -> list[Run]:
     """Those of which all holds. Raises UserError, with the values that there are, for none."""
     conditions = [(each, columns.one(each.key, "--where")) for each in where.parse(text)]
+    if any(column is N for _, column in conditions):
+        raise UserError("--where: `n` is of groups, and it chooses runs")
     columns.load()
     kept = [run for run in found if all(c.holds(col.get(run)) for c, col in conditions)]
     if not kept:
