@@ -162,7 +162,7 @@ def open_run(
     allowed: Sequence[str] = (),
 ) -> TrainedRun:
     """The run with a config that was read and checked."""
-    from dltrain.engine.choose_weights import choose_weights, load
+    from dltrain.engine.choose_weights import choose_weights
     from dltrain.engine.device import choose_device, choose_precision, make_autocast
 
     try:
@@ -174,8 +174,7 @@ def open_run(
         weights = choose_weights(shelf_of(run_dir, config), checkpoint, ema)
         if weights.name == "final":
             weights = replace(weights, step=tested_step(run_dir, config))
-        model = make_model(config, device, allowed)
-        load(model, weights)
+        model = make_fitting(config, device, weights, allowed)
         task = build.make(config, "task", allowed=allowed)
     except RuntimeError as error:
         raise DltrainError(f"the model cannot be made: {first_line(error)}") from error
@@ -197,6 +196,24 @@ def make_model(config: dict[str, Any], device: torch.device, allowed: Sequence[s
 
     with torch.random.fork_rng(devices=[]):
         return build.make_model(config | {"init_from": None}, device, allowed)
+
+
+def make_fitting(
+    config: dict[str, Any], device: torch.device, weights: Weights, allowed: Sequence[str]
+) -> nn.Module:
+    """Raises UserError for a model that there is no room for, whatever its weights are."""
+    from dltrain.engine.choose_weights import load
+
+    try:
+        model = make_model(config, device, allowed)
+    except (RuntimeError, MemoryError) as error:
+        if "alloc" not in str(error) and not isinstance(error, MemoryError):
+            raise
+        raise UserError(
+            f"there is no room for the model of the run's {runs.CONFIG}: {first_line(error)}"
+        ) from error
+    load(model, weights)
+    return model
 
 
 def shelf_of(run_dir: Path, config: dict[str, Any]) -> Any:
@@ -232,7 +249,7 @@ def class_names(run_dir: Path, config: dict[str, Any]) -> list[str]:
     count = count if isinstance(count, int) else len(names or ())
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         names = []
-    names = [name[:MAX_NAME] for name in names[:count]]
+    names = [name[:MAX_NAME].encode("utf-8", "replace").decode() for name in names[:count]]
     return names + [str(number) for number in range(len(names), count)]
 
 

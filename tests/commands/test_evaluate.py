@@ -230,6 +230,17 @@ def test_weights_that_are_not_there_are_exit_code_3(argument, run_dir, dltrain):
     assert not (run_dir / "evaluation").exists()
 
 
+def test_a_pipe_is_not_waited_for(run_dir, dltrain):
+    os.mkfifo(run_dir / "x.safetensors")
+    outcome = dltrain("evaluate", "run", "checkpoint=run/x.safetensors")
+    assert outcome.code == 2
+    (run_dir / "x.safetensors").unlink()
+    os.mkfifo(run_dir.parent / "x.safetensors")
+    outcome = dltrain("evaluate", "run", "checkpoint=x.safetensors")
+    assert outcome.code == 3
+    assert "x.safetensors cannot be read: it is not a file" in outcome.err
+
+
 def test_a_damaged_checkpoint_is_exit_code_3(run_dir, dltrain):
     weights = run_dir / "checkpoints" / "step-00000040" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
@@ -269,6 +280,7 @@ MISTAKES = {
     "ema=maybe": "it must be auto, true or false",
     "optimizer.lr=1": "`optimizer.lr` cannot be changed here",
     "chekpoint=last": "did you mean `checkpoint`?",
+    "checkpoint=": "checkpoint is empty; it must be best, last, a step",
     "--last": "there is no flag --last",
     "last": "is no key=value",
     "loader.eval_batch_size=0": "loader.eval_batch_size is 0; it must be >= 1",

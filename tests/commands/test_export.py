@@ -110,6 +110,7 @@ def test_a_graph_is_of_fp32_whatever_the_run_was_trained_in(dltrain, tmp_path):
         (["r", "format=torch", "output=no/m.pt2"], "there is no folder no"),
         (["r", "format=safetensors", "preprocess=true"], "preprocess=true is for graphs"),
         (["r", "format=torch", "preprocess=3"], "preprocess is 3; it must be true or false"),
+        (["r", "format=torch", "overwrite=yes"], "overwrite is yes; it must be true or false"),
         (["r", "format=torch", "tolerance=-1"], "tolerance is -1; it must be a number >= 0"),
         (["r", "format=torch", "tolerance=x"], "tolerance is x; it must be a number >= 0"),
         (["r", "format=torch", "ema=1"], "ema is 1; it must be auto, true or false"),

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,9 @@ from photos import make_folder, write_photo
 import dltrain as package
 from dltrain.build_data import read_data
 from dltrain.build_loaders import make_loader, placement
+from dltrain.commands.predict import storing
+from dltrain.durable import storage_error
+from dltrain.predictions import paths_of, predict_files, writer
 
 IMAGES = (
     "dataset=image_folder", "dataset.root=photos", "dataset.size=12", "model=cnn",
@@ -127,6 +131,41 @@ def test_a_list_comes_by_standard_input(end, here, dltrain, monkeypatch):
     assert [line.split("  ")[0] for line in outcome.out.splitlines()] == expected
 
 
+def test_a_standard_input_that_is_closed_is_said(here, dltrain, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", None)
+    outcome = dltrain("predict", "run", "-")
+    assert outcome.code == 2
+    assert "standard input is closed" in outcome.err
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_pipe_that_trickles_is_not_waited_for(num_workers, here):
+    """Less than a batch is predicted where nothing more comes."""
+    end, start = os.pipe()
+    with open(end, "rb") as pipe:
+        run = package.load_run("run", device="cpu")
+        found = predict_files(run, paths_of([b"-"], lambda: pipe), top=1, num_workers=num_workers)
+        with closing(found):
+            for names in (["new/0.jpg"], ["new/1.jpg", "new/2.jpg"]):
+                os.write(start, "".join(f"{name}\n" for name in names).encode())
+                assert [next(found).path for _ in names] == names
+            os.close(start)
+            assert next(found, None) is None
+
+
+def test_a_full_disk_is_named_with_its_file(here, dltrain):
+    """/dev/full stands for it; the temporary file leads there."""
+    run = package.load_run("run", device="cpu")
+    prediction = next(predict_files(run, [b"new/0.jpg"], top=1, num_workers=0))
+    with (
+        pytest.raises(OSError, match="No space left") as caught,
+        storing(Path("o.csv"), open("/dev/full", "w")) as file,
+    ):
+        writer(Path("o.csv"), file, 1)(prediction)
+    assert caught.value.filename == "o.csv"
+    assert "o.csv" in str(storage_error(caught.value))
+
+
 def test_a_signal_ends_it_with_what_has_been_written(here, dltrain, monkeypatch):
     class List:
         buffer = property(lambda self: self)
@@ -187,6 +226,15 @@ def test_a_file_that_is_there_is_not_lost_by_a_mistake(here, dltrain):
     assert dltrain("predict", "run", "new", "output=o.csv", "overwrite=true").code == 0
     assert (here / "o.csv").read_text().count("\n") == 7
     assert not list(here.glob(".*"))
+
+
+def test_a_class_whose_name_is_no_text_is_written(here, dltrain):
+    shutil.copytree((here / "run").resolve(), here / "other")
+    record = json.loads((here / "other" / "run.json").read_text())
+    names = [f"\ud83d{name}" for name in record["classes"]]
+    (here / "other" / "run.json").write_text(json.dumps(record | {"classes": names}))
+    assert dltrain("predict", "other", "new/0.jpg", "output=o.csv").code == 0
+    assert (here / "o.csv").read_text().splitlines()[1].split(",")[1].startswith("?")
 
 
 def test_no_cell_is_a_formula(here, dltrain):

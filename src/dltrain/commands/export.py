@@ -71,6 +71,7 @@ def main(argv: list[str]) -> int:
         raise UserError("preprocess=true is for graphs; choose format=torch or format=onnx")
     wanted = output_of(asked, format)
     use_data = yes_or_no(asked, "data", True)
+    yes_or_no(asked, "overwrite", False)
     _ = asked.ema  # wrong before torch is imported
     asked.overrides += ON_CPU
     config = read_config(asked)

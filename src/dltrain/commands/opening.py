@@ -93,6 +93,8 @@ def take_apart(
             raise UserError(
                 f"`{key}` cannot be changed here; {near or 'these can: ' + ', '.join(known)}"
             )
+    if given.get("checkpoint") == "":
+        raise UserError("checkpoint is empty; it must be best, last, a step, or a path")
     composing.refuse_duplicates(overrides)
     return Asked(runs.find_run(text), given, overrides)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, storage_errors
@@ -23,6 +23,7 @@ from dltrain.commands.opening import (
 )
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.train import take_allowed_targets
+from dltrain.durable import naming
 from dltrain.errors import UserError
 from dltrain.plain import printable
 from dltrain.predictions import FORMATS, Prediction, paths_of, predict_files, writer
@@ -81,6 +82,8 @@ def main(argv: list[str]) -> int:
     top, output = top_of(asked), output_of(asked)
     if not paths:
         raise UserError("predict needs image files, folders, or `-` for a list on standard input")
+    if b"-" in paths and sys.stdin is None:
+        raise UserError("`-` reads a list of paths, and standard input is closed")
     _ = asked.ema  # wrong before torch is imported
     config = read_config(asked)
     config["trainer"]["compile"] = False
@@ -172,12 +175,33 @@ def opened(path: Path | None, count: Count) -> Iterator[IO[str] | None]:
         return
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "x", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            yield file
+        file = open(temporary, "x", encoding="utf-8", errors="surrogateescape", newline="")  # noqa: SIM115
+        with storing(path, file) as named:
+            yield named
     finally:
         if count.good:
             os.replace(temporary, path)
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def storing(path: Path, file: IO[str]) -> Iterator[IO[str]]:
+    """An OSError of writing gets the name of `path`; the last is written when `file` is closed."""
+    try:
+        yield cast(IO[str], Named(file, path))
+    finally:
+        with naming(path):
+            file.close()
+
+
+@dataclass
+class Named:
+    file: IO[str]
+    path: Path
+
+    def write(self, text: str) -> int:
+        with naming(self.path):
+            return self.file.write(text)
 
 
 def interrupt(number: int) -> None:

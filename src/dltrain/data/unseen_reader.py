@@ -2,7 +2,6 @@
 
 from collections import deque
 from collections.abc import Iterator
-from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -45,7 +44,7 @@ def read_files(
     under_way: deque[list[bytes]] = deque()
     try:
         while True:
-            while readers.has_room and (part := list(islice(paths, batch_size))):
+            while readers.has_room and (part := next_part(paths, batch_size, bool(under_way))):
                 readers.ask(None, source.place(part)[:, None])
                 under_way.append(part)
             if not under_way:
@@ -58,6 +57,20 @@ def read_files(
             yield Files(part, reasons, samples if channels_last else np.ascontiguousarray(samples))
     finally:
         readers.close()
+
+
+def next_part(paths: Iterator[bytes], size: int, has_others: bool) -> list[bytes]:
+    """At most `size` of them, fewer where no more come for a moment (which is an empty path); none
+    at their end, or where the others that are under way can be taken meanwhile."""
+    part: list[bytes] = []
+    for path in paths:
+        if path:
+            part.append(path)
+        elif part or has_others:
+            break
+        if len(part) == size:
+            break
+    return part
 
 
 class _Files:

@@ -95,10 +95,17 @@ def from_file(path: Path, ema: bool | None) -> Weights:
         raise UserError(
             f"ema is for the checkpoints of a run; {path} holds its weights and no more"
         )
+    if file_is_special(path):
+        raise CheckpointError(f"{path} cannot be read: it is not a file")
     try:
         return Weights(f"file-{path.stem[:60]}", None, False, read_tensors(path))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
+
+
+def file_is_special(path: Path) -> bool:
+    """A pipe would be waited for."""
+    return path.exists() and not path.is_file()
 
 
 def find(shelf: Shelf, wanted: str) -> Path:
@@ -120,7 +127,7 @@ def find(shelf: Shelf, wanted: str) -> Path:
                 return path
         there = ", ".join(str(int(path.name[5:])) for path in paths[-5:]) or "none"
         raise CheckpointError(f"there is no checkpoint of step {wanted}; the newest are: {there}")
-    if Path(wanted).is_dir():
+    if wanted.strip() and Path(wanted).is_dir():
         return Path(wanted)
     raise UserError(
         f"checkpoint is {wanted!r}; it must be best, last, a step, or the path of a "
