@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -423,6 +424,22 @@ def test_weights_that_a_bit_has_changed_are_refused(run_dir):
     assert all(torch.equal(t, again.weights.tensors[k]) for k, t in good.weights.tensors.items())
     with pytest.raises(DltrainError, match="not as training wrote it"):
         dltrain.train([f"init_from={run_dir}", *QUICK])
+
+
+OVERCOMMIT = Path("/proc/sys/vm/overcommit_memory")
+
+
+@pytest.mark.skipif(
+    not OVERCOMMIT.exists() or OVERCOMMIT.read_text().strip() == "1",
+    reason="this machine promises more memory than it has",
+)
+def test_a_model_that_there_is_no_room_for_is_the_config_s_fault(run_dir):
+    text = (run_dir / "config.yaml").read_text()
+    wide = "".join(f"  - {size}\n" for size in (16, 10**6, 10**6, 16))
+    assert "  - 16\n" in text
+    (run_dir / "config.yaml").write_text(text.replace("  - 16\n", wide))
+    with pytest.raises(UserError, match=r"there is no room for the model of the run's config"):
+        dltrain.load_run(run_dir, device="cpu")
 
 
 def test_weights_of_a_run_that_recorded_no_digest_are_taken(run_dir):

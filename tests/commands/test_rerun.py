@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
@@ -104,6 +106,18 @@ def test_what_was_not_compared_is_not_the_same(lost, run_dir, dltrain, tmp_path)
     assert "weights: not compared: one of the runs has none\n" in outcome.out
     assert "\nnot known to be the same: r and again\n" in outcome.out
     assert json.loads((tmp_path / "again" / "rerun.json").read_text())["same"] is False
+
+
+def test_a_full_disk_behind_the_screen_is_no_other_verdict(run_dir, tmp_path):
+    edit(run_dir, "summary.json", status="interrupted")  # which is noted before the training
+    command = [sys.executable, "-m", "dltrain", "rerun", str(run_dir), "loggers=none"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(
+            [*command, "hydra.run.dir=again"], cwd=tmp_path, stdout=full,
+            stderr=subprocess.PIPE, text=True, timeout=120,
+        )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads((tmp_path / "again" / "rerun.json").read_text())["same"] is True
 
 
 def damage_weights(run_dir):

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from dltrain import runs
+from dltrain.cli import tell
 from dltrain.commands.checked import checked
 from dltrain.commands.job import run_job
 from dltrain.commands.opening import Asked, asked_by, shown_path
@@ -56,8 +60,9 @@ def main(argv: list[str]) -> int:
     runs.refuse_links(asked.run_dir)
     old = Before(asked.run_dir)
     job, notes = job_of(asked, old)
-    for note in [*old.notes(), *notes]:
-        print(f"note: {note}")
+    with whatever_the_screen(None):
+        for note in [*old.notes(), *notes]:
+            print(f"note: {note}")
     check_comparable(asked.run_dir, completed=old.completed)
     result = run_job(job, SIGNALS)
     if result.exit_code:
@@ -65,8 +70,22 @@ def main(argv: list[str]) -> int:
     found = compare_runs(asked.run_dir, result.run_dir, completed=old.completed)
     changed = old.changes(runs.read_json(result.run_dir / runs.RECORD))
     write_report(result.run_dir, found, changed)
-    show(found, changed, old, result.run_dir)
+    with whatever_the_screen(result.run_dir / REPORT):
+        show(found, changed, old, result.run_dir)
     return 0 if found.same else DIFFERENT
+
+
+@contextmanager
+def whatever_the_screen(file: Path | None) -> Iterator[None]:
+    """A full disk behind it, or a pipe that nobody reads, changes neither the training nor the
+    verdict, which `file` holds as well."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+        where = f"; the result is in {shown_path(file)}" if file else ""
+        tell(f"cannot print: {error.strerror}{where}")
 
 
 class Before:
