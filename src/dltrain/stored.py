@@ -44,11 +44,7 @@ def stored_config(run_dir: Path) -> DictConfig:
     """
     data = runs.read_config(run_dir)
     refuse_interpolations(data, run_dir / runs.CONFIG)
-    dataset = data.get("dataset")
-    if isinstance(dataset, dict) and "download" in dataset:
-        dataset["download"] = False
-    for name, key, _ in sent_elsewhere(data):
-        data["loggers"][name][key] = AT_HOME[key]
+    stay_at_home(data)
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), data)
     except OmegaConfBaseException as error:
@@ -56,6 +52,15 @@ def stored_config(run_dir: Path) -> DictConfig:
     assert isinstance(cfg, DictConfig)
     OmegaConf.set_struct(cfg, True)
     return cfg
+
+
+def stay_at_home(data: dict[str, Any]) -> None:
+    """Takes out of a stored config what writes elsewhere or sends to somebody."""
+    dataset = data.get("dataset")
+    if isinstance(dataset, dict) and "download" in dataset:
+        dataset["download"] = False
+    for name, key, _ in sent_elsewhere(data):
+        data["loggers"][name][key] = AT_HOME[key]
 
 
 def sent_elsewhere(data: Any) -> list[tuple[Any, str, Any]]:

@@ -171,3 +171,31 @@ def test_the_jobs_of_a_sweep_cannot_be_changed(dltrain, sweep):
     outcome = dltrain("resume", "here", "optimizer.lr=3")
     assert outcome.code == 2
     assert "the jobs of a sweep are what they were" in outcome.err
+
+
+def test_a_hostile_ledger_is_refused_where_the_command_is_typed_again_too(
+    dltrain, sweep, three_jobs
+):
+    file, damage, message = DAMAGES["a target"]
+    shutil.rmtree(sweep / NAMES[0])
+    (sweep / file).write_text(damage((sweep / file).read_text()))
+    outcome = dltrain(*three_jobs[1])
+    assert outcome.code == 2, outcome
+    assert message in outcome.err
+    assert not (sweep / NAMES[0]).exists()
+
+
+def test_what_a_recorded_job_would_send_elsewhere_is_left_out_and_said(dltrain, sweep, tmp_path):
+    shutil.rmtree(sweep / NAMES[0])
+    lines = (sweep / "jobs.jsonl").read_text().splitlines()
+    job = json.loads(lines[0])
+    job["job"]["config"]["loggers"]["mlflow"] = {
+        "_target_": "dltrain.loggers.mlflow.MLflow",
+        "tracking_uri": f"sqlite:///{tmp_path / 'elsewhere.db'}",
+        "experiment": "x",
+        "max_images": 4,
+    }
+    (sweep / "jobs.jsonl").write_text("\n".join([json.dumps(job), *lines[1:]]) + "\n")
+    outcome = dltrain("resume", "here")
+    assert "loggers.mlflow.tracking_uri" in outcome.err + outcome.out
+    assert not (tmp_path / "elsewhere.db").exists()

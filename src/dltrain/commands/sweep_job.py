@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import traceback
 from collections.abc import Callable
@@ -16,10 +17,11 @@ from dltrain.commands.checked import checked
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import Signals
-from dltrain.config.messages import type_error
+from dltrain.config.messages import shorten, type_error
 from dltrain.config.schema import TrainConfig
 from dltrain.errors import DltrainError, UserError
-from dltrain.stored import refuse_interpolations
+from dltrain.plain import printable
+from dltrain.stored import refuse_interpolations, sent_elsewhere, stay_at_home
 from dltrain.sweeps.ledger import JobRecord, read_ledger
 
 log = logging.getLogger("dltrain")
@@ -101,12 +103,26 @@ def read_job(folder: Path, number: int, allowed: list[str]) -> JobRecord:
     return trusted(folder, ledger.jobs[number], allowed)
 
 
-def trusted(folder: Path, job: JobRecord, allowed: list[str]) -> JobRecord:
-    """The job with its config checked as that of a run: plain data, and allowed targets."""
-    where = folder / runs.JOBS
-    refuse_interpolations(job.config, where)
+def trusted(
+    folder: Path, job: JobRecord, allowed: list[str], *, is_typed: bool = True
+) -> JobRecord:
+    """The job with its config checked as that of a run: plain data, and allowed targets.
+
+    is_typed: the command that it comes from has been typed; else what writes elsewhere or sends
+    to somebody is left out.
+    """
+    where, data = folder / runs.JOBS, copy.deepcopy(job.config)
+    refuse_interpolations(data, where)
+    if not is_typed:
+        for name, key, value in sent_elsewhere(data):
+            full = f"loggers.{printable(str(name))}.{key}, {shorten(repr(value), 150)}"
+            print(
+                f"note       job {job.number}: the recorded {full}, is used only where the command "
+                "that began the sweep is typed again"
+            )
+        stay_at_home(data)
     try:
-        cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), job.config)
+        cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), data)
     except OmegaConfBaseException as error:
         raise UserError(f"{where}, job {job.number}: {type_error(error)}") from error
     assert isinstance(cfg, DictConfig)

@@ -159,6 +159,14 @@ class SweepTask:
                 f"`dltrain resume {self.folder}` goes on with it; or choose another hydra.sweep.dir"
             )
 
+    def __post_init__(self) -> None:
+        self.read = set(self.ledger.jobs)  # those that come from a file
+
+    def trusted(self, job: JobRecord) -> JobRecord:
+        if job.number not in self.read:
+            return job
+        return trusted(self.folder, job, self.allowed, is_typed=not self.goes_on)
+
     # ------------------------------------------------------------------ around each job
 
     def begin(self, job: JobRecord) -> None:
@@ -255,8 +263,7 @@ def launch(
         task.hold()
         wanted = set(numbers) if task.only is None else task.only & set(numbers)
         left = [job for job in task.ledger.left(running=running) if job.number in wanted]
-        if task.goes_on:  # they come from a file
-            left = [trusted(task.folder, job, task.allowed) for job in left]
+        left = [task.trusted(job) for job in left]
         if left and task.signals.received is None:
             execute(task, left)
     return [job_return(task, number) for number in numbers]
