@@ -24,8 +24,6 @@ class RayEngine:
         self.ray = ray
         given = dict(settings["ray"]["init"])
         self.started = not ray.is_initialized()
-        # What a job prints goes into a file of its own, and not from all of them to this screen
-        given = {"log_to_driver": False, "include_dashboard": None, **given}
         try:
             if self.started:
                 ray.init(**given)
