@@ -97,6 +97,7 @@ def test_jobs_are_those_of_a_sweep_in_one_process(dltrain, shell, tmp_path):
     assert (again.code, places(tmp_path / "here")) == (0, ["1", "2"])
 
 
+@pytest.mark.slow
 def test_a_failure_is_told_with_its_reason_and_the_others_are_trained(shell, tmp_path):
     outcome = shell("train", "-m", "loader.batch_size=64,5000", *SHORT, LOCAL)
     assert outcome.code == 1
@@ -241,15 +242,13 @@ def test_what_a_stranger_has_put_there_is_not_run(shell, tmp_path):
         ("timeout_min=0", "hydra.launcher.timeout_min is 0; it must be a whole number from 1"),
         ("nodes=2", "hydra.launcher.nodes is 2; it must be 1: a job is one process"),
         ("signal_delay_s=60 hydra.launcher.timeout_min=1", "it must be < hydra.launcher.timeout"),
-        ("name='a b'", None),
     ],
 )
 def test_settings_are_checked_at_once(text, message, without_torch, tmp_path):
     words = f"hydra.launcher.{text}".split(" hydra")
     argv = [words[0], *(f"hydra{word}" for word in words[1:])]
     outcome = without_torch("train", "-m", "seed=1,2", "trainer.max_steps=1", LOCAL, *argv)
-    assert outcome.code == (2 if message else 0), outcome.err
-    assert (message or "") in outcome.err
-    if message:
-        assert not outcome.torch
-        assert not any(tmp_path.iterdir())
+    assert outcome.code == 2
+    assert message in outcome.err
+    assert not outcome.torch
+    assert not any(tmp_path.iterdir())
