@@ -63,8 +63,10 @@ def make_sampler(
     extra: dict[str, Any] = {}
     if name == "grid":
         extra["search_space"] = {each.name: each.values() for each in parameters}
-    elif name == "tpe" and any(each.conditional for each in parameters):
-        extra = {"multivariate": True, "group": True}  # knows which parameters come together
+    elif name == "tpe":
+        extra["constant_liar"] = True  # trials that run at once keep away from each other
+        if any(each.conditional for each in parameters):
+            extra |= {"multivariate": True, "group": True}  # knows which come together
     elif name == "qmc":
         extra["scramble"] = True
     one_sequence = name in ("grid", "qmc")  # of which the trial's number is the index

@@ -15,6 +15,7 @@ from dltrain.sweeps.search import Search, quiet
 HISTORY, IMPORTANCES, PARETO = "history.png", "importances.png", "pareto.png"
 MIN_TRIALS = 4  # for importances: of fewer, nothing can be said
 MAX_BARS = 20
+WIDE = 20  # times as large as the smallest: drawn on a log scale
 SIZE = (6.4, 4.0)  # inches
 
 
@@ -51,6 +52,10 @@ def draw_history(file: Path, search: Search, objective: Objective) -> str:
         steps, values = columns(best)
         axes.step([*steps, len(search.trials()) - 1], [*values, values[-1]], where="post",
                   color=PALETTE[2], label="the best so far")  # fmt: skip
+        shown = [value for each in points.values() for _, value in each]
+        if 0 < WIDE * min(shown) < max(shown):  # a loss; else all good ones are one line
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("trial")
         axes.set_ylabel(name_of(objective))
         axes.xaxis.get_major_locator().set_params(integer=True)
