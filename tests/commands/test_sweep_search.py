@@ -165,6 +165,20 @@ def test_a_bad_trial_is_pruned_and_keeps_its_checkpoint(with_pruned, dltrain, pr
     assert states(pruned)[found.index("pruned")] == "done"
 
 
+@pytest.mark.slow
+def test_several_at_once_in_processes_of_their_own(with_pruned, dltrain, tmp_path):
+    settings = {"trials": 12, "pruner": "median", "pruner_args": "{n_startup_trials:2}"}
+    given = [text for text in argv(**settings) if "launcher" not in text]
+    outcome = dltrain(*given, "hydra/launcher=local", "sweep.jobs=3")
+    assert outcome.code == 0, outcome.err
+    found = states(tmp_path / "here")
+    assert len(found) == 12
+    assert set(found) == {"done", "pruned"}
+    before = trials(tmp_path / "here")
+    assert dltrain("resume", "here").code == 0
+    assert trials(tmp_path / "here") == before
+
+
 def test_a_trial_that_was_pruned_and_killed_before_that_was_noted_is_pruned(dltrain, pruned):
     before, found = trials(pruned), states(pruned)
     jobs = (pruned / "jobs.jsonl").read_text().splitlines(keepends=True)
@@ -248,6 +262,15 @@ def test_a_failure_ends_it_where_that_was_asked_for(finished, dltrain, tmp_path)
     assert states(tmp_path / "here") == ["failed"]
 
 
+def test_a_dry_run_lists_the_first_trials_and_writes_nothing(finished, dltrain, tmp_path):
+    outcome = dltrain(*argv(trials=40), "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "40 trials in all" in outcome.out
+    names = [name for name, *_ in trials(finished[0])][:2]
+    assert all(name.partition("=")[2] in outcome.out for name in names)
+    assert not any(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------------- mistakes
 
 
@@ -260,7 +283,8 @@ def test_a_failure_ends_it_where_that_was_asked_for(finished, dltrain, tmp_path)
         (["sweep.repeat=3"], "sweep.repeat is 3; it is for hydra/sweeper=grid"),
         (["checkpoint.monitor=accuracy/val,loss/val"], "cannot be tried itself"),
         (["optimizer.lr=1"], "there is nothing to try"),
-        (["optimizer.lr=interval(-2,-1)"], "optimizer.lr is -"),
+        (["optimizer.lr=interval(-1e-3,1)"], "optimizer.lr is -0.001; it must be a number > 0"),
+        (["loader.batch_size=range(0,64,8)"], "loader.batch_size is 0; it must be >= 1"),
         (["sweep.optuna.space={model:{values:[mlp],wen:x}}"], "it may hold values and when"),
     ],
 )  # fmt: skip

@@ -171,11 +171,6 @@ def list_jobs(task: SweepTask, argv: list[str]) -> int:
     """For `--dry-run`: what the sweeper would launch, by a launcher that runs nothing then."""
     from dltrain.commands.dry_run import Planned, say_plan
 
-    if task.asked["sweeper"] == "optuna":
-        raise UserError(
-            "--dry-run lists the jobs of a sweep, and those of hydra/sweeper=optuna depend on the "
-            "results of others; list a grid, or train"
-        )
     own = [arg for arg in argv if not arg.startswith(("hydra/launcher=", "hydra.launcher."))]
     code = through_hydra([*own, "hydra/launcher=basic"], task)
     states = task.ledger.states()

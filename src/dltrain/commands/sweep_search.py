@@ -14,7 +14,7 @@ from dltrain import cores, runs
 from dltrain.commands.sweep_grid import ComposedFacts
 from dltrain.commands.sweep_halving import monitored, refuse_launcher
 from dltrain.commands.sweep_launch import SweepTask
-from dltrain.commands.sweep_search_space import read_space, stored_space
+from dltrain.commands.sweep_search_space import check_ends, read_space, stored_space
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.chooser import Chooser
@@ -24,6 +24,8 @@ from dltrain.sweeps.objectives import objectives_of, values_of
 from dltrain.sweeps.search import JOURNAL, Search, import_optuna
 from dltrain.sweeps.search_space import parameters_of
 from dltrain.sweeps.space import Space
+
+NUM_LISTED = 4  # trials of a dry run; so many are drawn at random by any sampler
 
 
 def search_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
@@ -35,7 +37,7 @@ def search_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
         arguments, settings = stored_space(task)
         task.asked = {**task.asked, "hydra": []}  # of a file: not for jobs that are new
     optuna = settings["optuna"]
-    if optuna["pruner"] != "none":
+    if optuna["pruner"] != "none" and not task.dry_run:
         refuse_launcher(sweeper.launcher, f"sweep.optuna.pruner={optuna['pruner']}")
     with ExitStack() as stack:
         facts = stack.enter_context(ComposedFacts(task))
@@ -50,13 +52,16 @@ def search_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             task.hold()
             folder = task.folder
             stack.callback(forget_unless_recorded, task)
+        parameters = parameters_of(space, chooser, terms)
+        if not task.ledger.jobs:
+            check_ends(task, facts, space, parameters, chooser.kept)
         search = Search(
             folder,
             optuna,
-            parameters_of(space, chooser, terms),
+            parameters,
             objectives_of(optuna["objectives"], optuna["directions"], monitor=monitor, mode=mode),
             kept=chooser.kept,
-            recorded=len(task.ledger.jobs),
+            recorded=0 if task.dry_run else len(task.ledger.jobs),
         )
         return Trials(task, sweeper.launcher, space, search, monitor).run()
 
@@ -106,11 +111,9 @@ class Trials:
         """To the total; or until a signal comes, or a failure that ends it."""
         for note in self.space.notes:
             print(f"note       {note}")
-        size = batch_size(self.task, self.launcher)
         if self.task.dry_run:
-            self.launch([self.space.overrides(each) for each in self.search.ask(size)], 0)
-            print(f"and so on  {self.search.total} trials in all, made of what came before")
-            return self.returned
+            return self.list_first()
+        size = batch_size(self.task, self.launcher)
         self.settle()
         if cut_off := self.search.running():
             jobs = self.task.ledger.jobs
@@ -121,6 +124,14 @@ class Trials:
             first = len(self.task.ledger.jobs)
             self.launch([self.space.overrides(chosen) for chosen in batch], first)
         self.show()
+        return self.returned
+
+    def list_first(self) -> list[Any]:
+        """For `--dry-run`: the first trials, which follow from the seed; of a search that has begun
+        those that were made."""
+        print(f"note       {self.search.total} trials in all; later ones are made of what came out")
+        if not self.task.ledger.jobs:
+            self.launch([self.space.overrides(each) for each in self.search.ask(NUM_LISTED)], 0)
         return self.returned
 
     def show(self) -> None:

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from omegaconf import OmegaConf
 
 from dltrain import runs
+from dltrain.commands.checked import checked
 from dltrain.commands.sweep_grid import ComposedFacts, reader, typed_terms
 from dltrain.commands.sweep_launch import SweepTask
+from dltrain.config import compose as composing
 from dltrain.config.grammar import Term
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.stored import refuse_interpolations
-from dltrain.sweeps.space import Space, make_space
+from dltrain.sweeps.search_space import Kept, Parameter
+from dltrain.sweeps.space import Row, Space, make_space
 
 SPEC = ("values", "when")  # of a mapping that says more of a key than what it takes
 GRID_ALONE = {"random": None, "repeat": 1}  # keys of the `sweep` node, and what they are elsewhere
+MAX_CHECKED = 64
 CONFIG_FLAGS = ("--config", "-cd", "-cn", "-cp")
 
 
@@ -69,6 +74,31 @@ def specs_of(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, d
             yield from specs_of(value, f"{key}.")
         else:
             yield key, {"values": value}
+
+
+def check_ends(
+    task: SweepTask,
+    facts: ComposedFacts,
+    space: Space,
+    parameters: Sequence[Parameter],
+    kept: Kept,
+) -> None:
+    """A value that cannot be is found before the first trial: the ends of each interval and every
+    choice, 64 at most, beside the first of all others. Raises UserError."""
+    for chosen in islice(ends(parameters, kept), MAX_CHECKED):
+        cfg = facts.composer([*task.asked["hydra"], *space.overrides(chosen)], 0)
+        checked(composing.job_config(cfg), allowed=task.allowed)
+
+
+def ends(parameters: Sequence[Parameter], kept: Kept) -> Iterator[Row]:
+    tried = [each.labels if each.rows else [each.low, each.high] for each in parameters]
+    for varied, values in enumerate(tried):
+        for value in values if varied == 0 else values[1:]:
+            chosen: Row = {}
+            for index, each in enumerate(parameters):
+                row = each.row(value if index == varied else tried[index][0])
+                chosen |= kept(row, chosen)
+            yield chosen
 
 
 # ---------------------------------------------------------------------- of a sweep that goes on
