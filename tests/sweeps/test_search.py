@@ -111,6 +111,8 @@ def test_tpe_finds_what_random_does_not(tmp_path):
 def test_a_parameter_with_a_condition_is_there_only_where_it_holds(tmp_path):
     trials = train_all(maker(tmp_path, "tpe", 20))
     assert {("depth" in t, t["model"]) for t in trials} == {(True, "mlp"), (False, "cnn")}
+    drawn = search(tmp_path, wide(), recorded=20, trials=20).trials()
+    assert [set(each.params) for each in drawn] == [set(each) for each in trials]
 
 
 def test_a_condition_on_what_is_not_searched(tmp_path):
