@@ -101,8 +101,11 @@ Pair = tuple[list[Tensor], list[Tensor]]
 
 
 def _pairs(model: nn.Module, source: nn.Module) -> tuple[Pair, Pair]:
-    """((averages, weights), (copies, originals)): what is averaged, and what is copied."""
-    own, theirs = _tensors(model), _tensors(source)
+    """((averages, weights), (copies, originals)): what is averaged, and what is copied.
+
+    Weights are the parameters themselves, which may come to lie elsewhere while training goes on.
+    """
+    own, theirs = _tensors(model), dict(source.named_parameters()) | dict(source.named_buffers())
     averaged = [
         name
         for name, tensor in own.items()

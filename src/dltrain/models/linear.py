@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from dltrain.models.stacking import stacked_linear
+
 
 class Linear(nn.Module):
     """Logits [B, K] of inputs [B, *input_shape]; the features are the inputs, flattened.
@@ -29,3 +31,9 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
+
+    def forward_stacked(
+        self, weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
+    ) -> Tensor:
+        """Logits [M, B, K] of inputs [M, B, *input_shape] by M models, weights stacked."""
+        return stacked_linear(x.flatten(2), weights, "head")

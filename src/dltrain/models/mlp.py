@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dltrain.models.stacking import stacked_linear, stacked_norm
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": torch.relu,
     "leaky_relu": F.leaky_relu,
@@ -94,3 +96,20 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.features(x))
+
+    def forward_stacked(
+        self, weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
+    ) -> Tensor:
+        """Logits [M, B, K] of inputs [M, B, *input_shape] by M models of this one's structure.
+
+        weights, buffers: theirs, stacked by name: [M, ...]. This one's own are not looked at.
+        """
+        x = x.flatten(2)
+        for index, layer in enumerate(self.stages):
+            assert isinstance(layer, HiddenLayer)
+            x = stacked_linear(x, weights, f"stages.{index}")
+            if layer.norm is not None:
+                x = stacked_norm(layer.norm, x, weights, buffers, f"stages.{index}.norm")
+            x = ACTIVATIONS[layer.activation](x)
+            x = x if layer.dropout is None else layer.dropout(x)
+        return stacked_linear(x, weights, "head")

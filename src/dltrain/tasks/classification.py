@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -44,6 +46,28 @@ class Classification:
         loss = F.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
         # 2 us a step; comparing and counting wait for `train_sums`, once for many batches
         return loss, (logits.argmax(1), labels_of(batch.targets))
+
+    @staticmethod
+    def stacked_losses(
+        tasks: Sequence[Classification], logits: Tensor, targets: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """What `train` gives of M models at once, each with its own smoothing: losses [M], records.
+
+        logits: [M, B, K]; targets: int64 [M, B], or shares [M, B, K]. Records are [M, B].
+        """
+        logits, labels = logits.float(), labels_of(targets.flatten(0, 1)).view(targets.shape[:2])
+        smoothing = [task.label_smoothing for task in tasks]
+        if targets.dim() == 2 and not any(smoothing):
+            flat = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
+            return flat.view(targets.shape).mean(1), (logits.argmax(2), labels)
+        log_probabilities = F.log_softmax(logits, dim=2)
+        soft = logits.new_tensor(smoothing)[:, None]
+        if targets.dim() == 2:
+            own = log_probabilities.gather(2, targets.unsqueeze(2)).squeeze(2)
+        else:
+            own = (log_probabilities * targets).sum(2)
+        losses = -torch.lerp(own, log_probabilities.mean(2), soft)
+        return losses.mean(1), (logits.argmax(2), labels)
 
     def train_sums(self, predictions: Tensor, targets: Tensor) -> dict[str, Tensor]:
         """Sums over the samples of many batches, concatenated: here, how many were right."""
