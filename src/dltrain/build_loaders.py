@@ -119,6 +119,17 @@ def fits_device(num_bytes: int, device: torch.device) -> bool:
     return num_bytes < free / 2
 
 
+def memory_for_training(device: torch.device) -> int:
+    """Bytes that models may take on `device` by now."""
+    if device.type == "cpu":
+        from dltrain.data.memory import available_memory
+
+        return available_memory()
+    import torch
+
+    return torch.cuda.mem_get_info(device)[0]
+
+
 # ---------------------------------------------------------------------- the loaders
 
 

@@ -44,11 +44,16 @@ def record(
     *,
     allowed: Sequence[str] = (),
     with_diff: bool = True,
+    around: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Everything that a reader needs to know how this run came to be."""
+    """Everything that a reader needs to know how this run came to be.
+
+    around: `surroundings`, where they are known already.
+    """
     import torch
 
-    files = source_files(allowed)
+    around = around or surroundings(allowed, with_diff=with_diff)
+
     return {
         "command": shlex.join(["dltrain", *sys.argv[1:]]),
         "start": datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -58,6 +63,15 @@ def record(
         "choices": choices,
         "config_digest": config_digest(config),
         "settings_digest": settings_digest(config),
+        **around,
+        "pid": os.getpid(),
+    }
+
+
+def surroundings(allowed: Sequence[str] = (), *, with_diff: bool = True) -> dict[str, Any]:
+    """Of a record what is the same for all runs that begin in this place at this time."""
+    files = source_files(allowed)
+    return {
         "git": git_state(with_diff=with_diff),
         "sources": {name: digest_together(each) for name, each in files.items()},
         "source_files": {
@@ -67,7 +81,6 @@ def record(
         "versions": {"python": platform.python_version(), **versions()},
         "host": platform.node(),
         "platform": platform.platform(),
-        "pid": os.getpid(),
     }
 
 
@@ -191,9 +204,15 @@ def write(run_dir: Path, job: Job, trainer: Trainer, data: Data) -> None:
         replace_text(hydra_dir / name, text, sync=False)
     first = runs.read_if_whole(run_dir / runs.RECORD)
     new = record(
-        job.config, job.choices, trainer.precision, allowed=job.allowed, with_diff=not first
+        job.config,
+        job.choices,
+        trainer.precision,
+        allowed=job.allowed,
+        with_diff=not first,
+        around=job.shared.surroundings if job.shared else None,
     )
-    new["device"], new["data"] = device_name(trainer.device), fingerprint(data)
+    new["device"] = device_name(trainer.device)
+    new["data"] = job.shared.fingerprint if job.shared else fingerprint(data)
     classes = {"classes": class_names(data.dataset)}  # to name predictions where the data is not
     if first:  # what made the run stays; beside it, what went on with it
         again = first.get("resumed", [])

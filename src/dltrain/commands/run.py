@@ -28,6 +28,15 @@ log = logging.getLogger("dltrain")
 ROW_HEAD = ("step", "epoch", "split", "time")
 
 
+@dataclass(frozen=True)
+class Shared:
+    """What jobs that are trained together have in common, made once."""
+
+    make_loader: Callable[..., Any]
+    surroundings: dict[str, Any]  # see `provenance.surroundings`
+    fingerprint: dict[str, str]  # of the data
+
+
 @dataclass
 class Job:
     """What is to be trained and where; nothing has been written yet."""
@@ -42,6 +51,7 @@ class Job:
     # Of a sweep: sees every row, and may give a reason to prune; a step at which to stop for now
     observe: Callable[[dict[str, Any]], str | None] | None = None
     stop_at: int | str | None = None  # or a duration: `3 epochs`
+    shared: Shared | None = None  # of jobs that are trained together
 
 
 @dataclass(frozen=True)
@@ -78,8 +88,9 @@ class Run:
         )
         device = choose_device(job.config["trainer"]["device"])
         self.place = placement(job.config, data, device, job.allowed)
+        made_by = job.shared.make_loader if job.shared else make_loader
         self.make_loader = partial(
-            make_loader, job.config, data, device=device, place=self.place, allowed=job.allowed,
+            made_by, job.config, data, device=device, place=self.place, allowed=job.allowed,
             progress=console.progress(),
         )  # fmt: skip
         self.loaders = loaders = {s: self.make_loader(split=s) for s in ("train", "val")}

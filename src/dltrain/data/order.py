@@ -1,5 +1,9 @@
 """Which samples come in which batch of which epoch, on which rank: a function, without state."""
 
+from __future__ import annotations
+
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -50,6 +54,11 @@ class Order:
         self._shards = shards
         #: how many samples of each batch this rank reads
         self.sizes = self._batch_sizes()
+
+    def reseeded(self, seed: int) -> Order:
+        other = copy.copy(self)
+        other._seed = seed
+        return other
 
     def __len__(self) -> int:
         """Steps of an epoch, the same on every rank."""

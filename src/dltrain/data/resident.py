@@ -5,6 +5,9 @@ mid-epoch costs nothing. Several batches are gathered and normalised at a time, 
 model's step is no longer than a handful of tensor operations.
 """
 
+from __future__ import annotations
+
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
@@ -119,6 +122,12 @@ class ResidentLoader:
             for number, batch in enumerate(batches, first):
                 if number >= start:
                     yield Batch(*batch)
+
+    def reseeded(self, seed: int) -> ResidentLoader:
+        """The same samples, not copied, in the order and with the augmentation of another seed."""
+        other = copy.copy(self)
+        other._seed, other._order = seed, self._order.reseeded(seed)
+        return other
 
     def close(self) -> None:
         """Nothing is held that the memory's owner does not free."""

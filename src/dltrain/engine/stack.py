@@ -104,7 +104,9 @@ class Stack:
         for index, grad in enumerate(stacked):
             if grad is None:
                 continue
-            for params, own in zip(self.params, grad.unbind(0), strict=True):
+            # Fused optimizers take the memory of gradients for that of weights, which is contiguous
+            grads = grad.contiguous().unbind(0)
+            for params, own in zip(self.params, grads, strict=True):
                 param = params[index]
                 param.grad = own if param.grad is None else param.grad.add_(own)
 

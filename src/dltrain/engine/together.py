@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain
 from typing import Any
 
@@ -43,10 +43,17 @@ class Feed:
 
 
 class Member:
-    """A trainer in step with others, with the random generators as they are for it alone."""
+    """A trainer in step with others, with the random generators as they are for it alone.
 
-    def __init__(self, trainer: Trainer) -> None:
-        self.trainer = trainer
+    around: the context in which it logs, evaluates, saves and ends.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        around: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    ) -> None:
+        self.trainer, self.around = trainer, around
         self.generators = take_generators(trainer.device)
         self.batches = Feed(iter(()))
         self.error: Exception | None = None
@@ -72,10 +79,12 @@ class Member:
             self.error = error
 
     @contextmanager
-    def own_generators(self) -> Iterator[None]:
+    def acting(self) -> Iterator[None]:
+        """The random generators, and whatever else is around it, are this member's."""
         device = self.trainer.device
         set_generators(self.generators, device)
-        yield
+        with self.around():
+            yield
         self.generators = take_generators(device)
 
 
@@ -99,7 +108,7 @@ class Together:
         """Trains all; raises nothing of theirs."""
         feeds: dict[Any, Feed] = {}
         for member in self.members:
-            with member.own_generators():
+            with member.acting():
                 member.attempt(member.trainer.start)
         self.part()
         for member in self.members:
@@ -188,7 +197,7 @@ class Together:
         for member in going_on:
             member.trainer.clock.stop()
         for member in due:
-            with member.own_generators():
+            with member.acting():
                 if self.stack is not None and self.choice.draws:
                     renew_generator(member.trainer.device)
                 member.attempt(member.trainer.after_step)
@@ -208,7 +217,7 @@ class Together:
         for member in leaving:
             detach(member.trainer.model)
         for member in leaving:
-            with member.own_generators():
+            with member.acting():
                 if member.error is None:
                     member.attempt(member.trainer.finish)
                 self.on_end(member.trainer, member.error)

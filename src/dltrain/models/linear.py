@@ -36,4 +36,4 @@ class Linear(nn.Module):
         self, weights: dict[str, Tensor], buffers: dict[str, Tensor], x: Tensor
     ) -> Tensor:
         """Logits [M, B, K] of inputs [M, B, *input_shape] by M models, weights stacked."""
-        return stacked_linear(x.flatten(2), weights, "head")
+        return stacked_linear(x.flatten(2).transpose(1, 2), weights, "head").transpose(1, 2)

@@ -104,7 +104,7 @@ class MLP(nn.Module):
 
         weights, buffers: theirs, stacked by name: [M, ...]. This one's own are not looked at.
         """
-        x = x.flatten(2)
+        x = x.flatten(2).transpose(1, 2)
         for index, layer in enumerate(self.stages):
             assert isinstance(layer, HiddenLayer)
             x = stacked_linear(x, weights, f"stages.{index}")
@@ -112,4 +112,4 @@ class MLP(nn.Module):
                 x = stacked_norm(layer.norm, x, weights, buffers, f"stages.{index}.norm")
             x = ACTIVATIONS[layer.activation](x)
             x = x if layer.dropout is None else layer.dropout(x)
-        return stacked_linear(x, weights, "head")
+        return stacked_linear(x, weights, "head").transpose(1, 2)

@@ -1,4 +1,8 @@
-"""Layers of M models at once, as batched products: weights are stacked, [M, ...], by name."""
+"""Layers of M models at once, as batched products: weights are stacked, [M, ...], by name.
+
+What goes from layer to layer is [M, F, B], a column a sample: so the products' gradients lie in
+memory as the weights do, and optimizers need no copy of them.
+"""
 
 from __future__ import annotations
 
@@ -8,31 +12,28 @@ from torch import Tensor, nn
 
 
 def stacked_linear(x: Tensor, weights: dict[str, Tensor], name: str) -> Tensor:
-    """[M, B, in_features] -> [M, B, out_features], as `F.linear` of each."""
-    return torch.baddbmm(
-        weights[f"{name}.bias"].unsqueeze(1), x, weights[f"{name}.weight"].transpose(1, 2)
-    )
+    """[M, in_features, B] -> [M, out_features, B], as `F.linear` of each."""
+    return torch.baddbmm(weights[f"{name}.bias"].unsqueeze(2), weights[f"{name}.weight"], x)
 
 
 def stacked_norm(
     norm: nn.Module, x: Tensor, weights: dict[str, Tensor], buffers: dict[str, Tensor], name: str
 ) -> Tensor:
-    """[M, B, F] -> [M, B, F], each model's features by its own scale, shift and statistics.
+    """[M, F, B] -> [M, F, B], each model's features by its own scale, shift and statistics.
 
     norm: LayerNorm or BatchNorm1d of one of them, for its settings; the stacked running statistics
     of a BatchNorm move as its own would.
     """
     weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
     if isinstance(norm, nn.LayerNorm):
-        x = F.layer_norm(x, norm.normalized_shape, eps=norm.eps)
-        return torch.addcmul(bias.unsqueeze(1), x, weight.unsqueeze(1))
+        by_sample = F.layer_norm(x.transpose(1, 2), norm.normalized_shape, eps=norm.eps)
+        return torch.addcmul(bias.unsqueeze(2), by_sample.transpose(1, 2), weight.unsqueeze(2))
     assert isinstance(norm, nn.BatchNorm1d)
     assert norm.momentum is not None
-    num_models, batch_size, num_features = x.shape
     if norm.training:
         buffers[f"{name}.num_batches_tracked"].add_(1)
-    by_channel = F.batch_norm(  # all features of all models are channels of one
-        x.transpose(0, 1).reshape(batch_size, num_models * num_features),
+    normalised = F.batch_norm(  # all features of all models are channels of one
+        x.flatten(0, 1).t(),
         buffers[f"{name}.running_mean"].view(-1),
         buffers[f"{name}.running_var"].view(-1),
         weight.reshape(-1),
@@ -41,4 +42,4 @@ def stacked_norm(
         momentum=norm.momentum,
         eps=norm.eps,
     )
-    return by_channel.view(batch_size, num_models, num_features).transpose(0, 1)
+    return normalised.t().reshape(x.shape)
