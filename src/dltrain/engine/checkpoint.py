@@ -74,7 +74,8 @@ def write_checkpoint(
     final = folder / f"step-{step:08d}"
     temporary = folder / (TEMPORARY + final.name)
     numbers, tensors = split(state)
-    text = json_bytes({"format": FORMAT_VERSION, "config_digest": config_digest, "state": numbers})
+    content = {"format": FORMAT_VERSION, "config_digest": config_digest, "state": numbers}
+    text = json.dumps(content, allow_nan=False).encode()  # with line breaks it takes 10 times as long
     check_json(NUMBERS, text)
     needed = sum(map(num_bytes, [*model.values(), *tensors.values()])) + len(text)
     try:
