@@ -10,10 +10,13 @@ import hashlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from dltrain.errors import NO_SPACE, StorageError
 
@@ -28,7 +31,7 @@ def write_parts(path: Path, parts: Iterable[bytes | memoryview]) -> tuple[int, s
             digest.update(part)
             size += len(part)
         file.flush()
-        os.fsync(file.fileno())
+        sync_file(file, path)
     return size, digest.hexdigest()
 
 
@@ -47,6 +50,14 @@ def check_digest(path: Path, sha256: str | None) -> None:
             raise ValueError("it is not as training wrote it (SHA-256)")
 
 
+def sync_file(file: IO[bytes], path: Path) -> None:
+    """Makes durable what was written to `path`, and flushed."""
+    if _waiting.batch is None:
+        os.fsync(file.fileno())
+    else:
+        _waiting.batch.files[path] = path
+
+
 def replace_text(path: Path, text: str, *, sync: bool = True) -> None:
     """As `replace_bytes`."""
     replace_bytes(path, text.encode(), sync=sync)
@@ -61,16 +72,27 @@ def replace_bytes(path: Path, content: bytes, *, sync: bool = True) -> None:
     try:
         if sync:
             write_parts(temporary, [content])
-        else:
-            with naming(path, len(content)), new_file(temporary) as file:
-                file.write(content)
+            replace(temporary, path)
+            return
+        with naming(path, len(content)), new_file(temporary) as file:
+            file.write(content)
+        if _waiting.batch is not None:
+            _waiting.batch.files.pop(temporary, None)
+            _waiting.batch.names.pop(path, None)  # this one is newer
         os.replace(temporary, path)
     except OSError as error:
         error.filename = str(path)
         temporary.unlink(missing_ok=True)  # a full disk leaves no half of a file behind
         raise
-    if sync:
-        sync_folder(path.parent)
+
+
+def replace(temporary: Path, path: Path) -> None:
+    """Gives a file that `write_parts` has written its name, durably."""
+    if _waiting.batch is not None:
+        _waiting.batch.names[path] = temporary
+        return
+    os.replace(temporary, path)
+    sync_folder(path.parent)
 
 
 def temporary_name(path: Path) -> Path:
@@ -80,12 +102,65 @@ def temporary_name(path: Path) -> Path:
 
 def sync_folder(path: Path) -> None:
     """Makes the names in a folder durable; without it a rename may be lost with the power."""
+    if _waiting.batch is not None:
+        _waiting.batch.folders[path] = path
+        return
+    sync_path(path)
+
+
+def sync_path(path: Path) -> None:
     with naming(path):
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+# ---------------------------------------------------------------------- many files at once
+
+MAX_SYNCS = 16  # at a time: a file system's journal takes them together
+
+
+@dataclass
+class Batch:
+    """What is to be synced, in the order in which it came: contents, then names, then folders."""
+
+    files: dict[Path, Path] = field(default_factory=dict)
+    names: dict[Path, Path] = field(default_factory=dict)  # final name -> temporary
+    folders: dict[Path, Path] = field(default_factory=dict)
+
+    def settle(self) -> None:
+        with ThreadPoolExecutor(MAX_SYNCS) as pool:
+            list(pool.map(sync_path, self.files))
+            for path, temporary in self.names.items():
+                with naming(path):
+                    os.replace(temporary, path)
+                self.folders[path.parent] = path.parent
+            list(pool.map(sync_path, self.folders))
+
+
+class _Waiting(threading.local):
+    batch: Batch | None = None  # of this thread
+
+
+_waiting = _Waiting()
+
+
+@contextmanager
+def synced_together() -> Iterator[None]:
+    """What this thread writes within is durable at the end, and has its name only then.
+
+    The promise is the same, whole or not there; a disk takes a hundred files at once in a tenth of
+    the time that it takes for them one after another. What fails within undoes nothing.
+    """
+    assert _waiting.batch is None
+    _waiting.batch = batch = Batch()
+    try:
+        yield
+    finally:
+        _waiting.batch = None
+        batch.settle()
 
 
 def remove(path: Path) -> None:

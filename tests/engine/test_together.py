@@ -104,11 +104,12 @@ def train(made, monkeypatch=None, method=None):
     if method is not None:
         monkeypatch.setattr(together, "choose", lambda *_: Choice(method, 1))
 
-    def on_end(trainer, error):
-        run = next(run for run in made if run.trainer is trainer)
-        ended[run.folder.name] = error
-        trainer.close()
-        run.log.close()
+    def on_end(members):
+        for member in members:
+            run = next(run for run in made if run.member is member)
+            ended[run.folder.name] = member.error
+            member.trainer.close()
+            run.log.close()
 
     Together([run.member for run in made], on_end, said.append).fit()
     assert len(ended) == len(made)

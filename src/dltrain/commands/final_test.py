@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from dltrain import runs
 from dltrain.commands.signals import Signals
-from dltrain.durable import sync_folder, temporary_name
+from dltrain.durable import replace, temporary_name
 from dltrain.findings import Examined, can_be_examined
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def test(run: Run, signals: Signals) -> None:
     temporary = temporary_name(run.dir / runs.WEIGHTS)
     weights = {name: w.cpu() for name, w in trainer.eval_model.state_dict().items()}
     _, run.weights_sha256 = write_tensors(temporary, weights)
-    temporary.replace(run.dir / runs.WEIGHTS)
-    sync_folder(run.dir)
+    replace(temporary, run.dir / runs.WEIGHTS)
 
 
 def is_shown(run: Run) -> bool:

@@ -33,6 +33,7 @@ class Shared:
     """What jobs that are trained together have in common, made once."""
 
     make_loader: Callable[..., Any]
+    make_saver: Callable[..., Any]
     surroundings: dict[str, Any]  # see `provenance.surroundings`
     fingerprint: dict[str, str]  # of the data
 
@@ -78,7 +79,7 @@ class Run:
         self.loggers = build.make_all(job.config, "loggers", job.allowed)
         self.recorder = Recorder(self.metrics_log, self.loggers)
         checkpoint = job.config["checkpoint"]
-        self.saver = Saver(
+        self.saver = (job.shared.make_saver if job.shared else Saver)(
             run_dir / runs.CHECKPOINTS,
             keep=checkpoint["keep"],
             monitor=checkpoint["monitor"],
@@ -137,9 +138,9 @@ class Run:
             log.info("%-10s %s: it has no checkpoint yet", "again", self.dir)
         is_completed = summary.get("status") == "completed"
         refuse_a_spent_budget(self.config["trainer"], self.trainer, is_completed=is_completed)
+        runs.clear_leftovers(self.dir)
         if not self.goes_on:
             self.write_record()
-        runs.clear_leftovers(self.dir)
         self.metrics_log.open(state["offset"] if state else 0)
         for name, logger in self.loggers.items():
             self.start_logger(name, logger, state)

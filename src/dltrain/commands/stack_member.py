@@ -102,21 +102,16 @@ class StackedRun:
     # ------------------------------------------------------------------ the end
 
     def end(self, error: Exception | None, signals: Signals) -> Outcome:
-        """What follows the last step, or a failure: the test, the summary, every file closed."""
+        """What follows the last step, or a failure: the test, the summary. The directory stays
+        held until `leave`."""
+        assert self.run is not None
         try:
-            with storage_errors(), self.speaking():
-                return self.conclude(error, signals)
+            with storage_errors(), recorded_failures(self.run):
+                if error is not None:
+                    raise error
+                result = self.run.conclude(signals)
         except Exception as caught:
             return outcome_of(caught)
-        finally:
-            self.leave()
-
-    def conclude(self, error: Exception | None, signals: Signals) -> Outcome:
-        assert self.run is not None
-        with recorded_failures(self.run):
-            if error is not None:
-                raise error
-            result = self.run.conclude(signals)
         return Outcome(result.exit_code, result.best, result.stopped, bool(result.stopped))
 
     def leave(self) -> None:

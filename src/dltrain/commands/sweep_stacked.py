@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dltrain.build_data import Data, fingerprint, read_data
 from dltrain.build_loaders import make_loader, memory_for_training, placement
@@ -18,9 +18,14 @@ from dltrain.commands.run import Shared
 from dltrain.commands.stack_member import StackedRun, outcome_of
 from dltrain.commands.sweep_launch import SweepTask, one_after_another
 from dltrain.config.monitors import check_monitor
+from dltrain.durable import synced_together
 from dltrain.engine.plan import PRUNED, SIGNAL
+from dltrain.errors import StorageError
 from dltrain.sweeps.ledger import JobRecord
 from dltrain.sweeps.stackable import plan
+
+if TYPE_CHECKING:
+    from dltrain.engine.together import Member
 
 log = logging.getLogger("dltrain")
 LINE_EVERY_SEC = 2.0
@@ -77,14 +82,21 @@ class Group:
             return []
         if why is not None:
             return [(job, why) for job in self.waiting]
+        from dltrain.engine.backlog import Backlog
+
+        backlog = Backlog()
         self.shared = Shared(
             make_loader=self.make_loader,
+            make_saver=backlog.make_saver,
             surroundings=provenance.surroundings(self.task.allowed),
             fingerprint=fingerprint(data),
         )
         self.task.signals.call(self.stop_all)
-        while self.waiting and not self.is_over:
-            self.train(data)
+        try:
+            while self.waiting and not self.is_over:
+                self.train(data)
+        finally:
+            backlog.close()
         return []
 
     @property
@@ -129,27 +141,38 @@ class Group:
         """As many of the waiting as fit, to their ends."""
         import torch
 
-        from dltrain.engine.together import Member, Together
+        from dltrain.engine.together import Together
 
         threads = torch.get_num_threads()
         members: list[Member] = []
+        try:
+            with storage_errors(), synced_together():
+                self.begin(members, data)
+        except StorageError as error:  # the disk is full: of what was written nothing is sure
+            for member in members:
+                member.error = error
+        self.screen.begin(len(members))
+        Together(members, self.end, self.screen.say_choice).fit()
+        torch.set_num_threads(threads)
+
+    def begin(self, members: list[Member], data: Data) -> None:
+        """Adds those that can be opened, in directories of their own."""
+        from dltrain.engine.together import Member
+
         room = 1
         while self.waiting and len(members) < room and not self.is_over:
-            run = self.begin(self.waiting.pop(0), data)
+            run = self.open_next(self.waiting.pop(0), data)
             if run is None:
                 continue
             assert run.run is not None
             trainer = run.run.trainer
-            self.open[trainer] = run
             members.append(Member(trainer, run.speaking))
+            self.open[trainer] = run
+            run.run.recorder.observers.append(self.seen)
             if len(members) == 1:
                 room = self.how_many(trainer)
-            run.run.recorder.observers.append(self.seen)
-        self.screen.begin(len(members))
-        Together(members, self.end, lambda choice: self.screen.say_choice(choice)).fit()
-        torch.set_num_threads(threads)
 
-    def begin(self, record: JobRecord, data: Data) -> StackedRun | None:
+    def open_next(self, record: JobRecord, data: Data) -> StackedRun | None:
         import torch
 
         run = StackedRun(self.task.folder, record, self.task.allowed)
@@ -168,10 +191,22 @@ class Group:
         batch = next(trainer.train_loader.epoch(0))
         return how_many(trainer, batch, memory_for_training(self.device))
 
-    def end(self, trainer: Any, error: Exception | None) -> None:
-        run = self.open.pop(trainer)
-        record = run.record
-        self.decide(record, run.end(error, self.task.signals))
+    def end(self, members: list[Member]) -> None:
+        """Their files are synced together; their directories are held until then."""
+        ended = []
+        try:
+            with storage_errors(), synced_together():
+                for member in members:
+                    run = self.open.pop(member.trainer)
+                    with member.acting():
+                        ended.append((run, run.end(member.error, self.task.signals)))
+        except StorageError as error:
+            ended = [(run, outcome_of(error)) for run, _ in ended]
+        for run, _ in ended:
+            run.leave()
+        with synced_together():
+            for run, outcome in ended:
+                self.decide(run.record, outcome)
 
     def decide(self, record: JobRecord, outcome: Any) -> None:
         """What `sweep.on_error` makes of how a job has ended."""

@@ -75,7 +75,9 @@ def write_checkpoint(
     temporary = folder / (TEMPORARY + final.name)
     numbers, tensors = split(state)
     content = {"format": FORMAT_VERSION, "config_digest": config_digest, "state": numbers}
-    text = json.dumps(content, allow_nan=False).encode()  # with line breaks it takes 10 times as long
+    text = json.dumps(
+        content, allow_nan=False
+    ).encode()  # with line breaks it takes 10 times as long
     check_json(NUMBERS, text)
     needed = sum(map(num_bytes, [*model.values(), *tensors.values()])) + len(text)
     try:

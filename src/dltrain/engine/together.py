@@ -23,9 +23,6 @@ from dltrain.engine.stack import (
 from dltrain.engine.stack_choice import Choice, choose
 from dltrain.engine.trainer import Trainer
 
-# trainer, and what ended it before its time; None where it came to its end
-OnEnd = Callable[[Trainer, Exception | None], None]
-
 
 class Feed:
     """Batches, for all who train on the same ones; the next can be looked at."""
@@ -91,13 +88,13 @@ class Member:
 class Together:
     """Takes members a step at a time until each is over; how, is found out at the start.
 
-    on_end: called as soon as one is over; the others go on afterwards.
+    on_end: called with those that are over, as soon as they are; the others go on afterwards.
     """
 
     def __init__(
         self,
         members: Sequence[Member],
-        on_end: OnEnd,
+        on_end: Callable[[list[Member]], None],
         say: Callable[[Choice], None] = lambda _: None,
     ) -> None:
         self.members, self.on_end, self.say = list(members), on_end, say
@@ -217,10 +214,10 @@ class Together:
         for member in leaving:
             detach(member.trainer.model)
         for member in leaving:
-            with member.acting():
-                if member.error is None:
+            if member.error is None:
+                with member.acting():
                     member.attempt(member.trainer.finish)
-                self.on_end(member.trainer, member.error)
+        self.on_end(leaving)
         set_generators(outer, leaving[0].trainer.device)
         if self.stack is not None:
             self.restack()

@@ -17,7 +17,7 @@ from typing import Any
 
 from dltrain import plain, runs
 from dltrain.claim import is_held
-from dltrain.durable import irregular, naming, sync_folder
+from dltrain.durable import irregular, naming, sync_file, sync_folder
 from dltrain.errors import UserError
 
 PENDING, RUNNING, DONE, FAILED, PRUNED = "pending", "running", "done", "failed", "pruned"
@@ -116,7 +116,7 @@ class Ledger:
                 text = "\n" + text  # a process was killed while it wrote
             file.write(text.encode())
             file.flush()
-            os.fsync(file.fileno())
+            sync_file(file, path)
         if is_new:
             sync_folder(self.folder)
 
