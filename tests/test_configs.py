@@ -78,11 +78,11 @@ def test_first_line_says_what_it_is(path):
 
 
 def test_table_of_contents_names_every_group():
-    groups = {group for group, _ in CHOICES}
+    groups = {group for group, _ in CHOICES if not group.startswith("hydra/")}
     assert set(names_in(config_dir() / "train.yaml")) == groups
 
 
-@pytest.mark.parametrize("group", sorted({group for group, _ in CHOICES} - {"hydra"}))
+@pytest.mark.parametrize("group", sorted({g for g, _ in CHOICES if not g.startswith("hydra")}))
 def test_info_lists_every_choice(group, capsys):
     assert cli.run(["info", group]) == 0
     title, *lines = capsys.readouterr().out.splitlines()

@@ -6,6 +6,8 @@ torch is imported by what is called after the data has been read, and not by thi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from dltrain.engine.trainer import Trainer
 
 Config = dict[str, Any]
+PARTIAL, HYDRAS_OWN = "_partial_", ("_args_", "_recursive_", "_convert_")
 # What a constructor raises of its arguments
 CONSTRUCTOR_ERRORS = (ValueError, TypeError, ImportError, OSError, LookupError, AttributeError)
 
@@ -37,20 +40,33 @@ def make(config: Config, key: str, *, allowed: Sequence[str] = (), **arguments: 
     node: Any = config
     for part in key.split("."):
         node = node[part]
-    for where, nested in target_nodes(node, key):
+    for where, nested in (nodes := list(target_nodes(node, key))):
         found = locate(nested["_target_"], where)
         try:
             check_object(found, allowed)
         except TargetError as error:
             raise UserError(f"{where}._target_: {error}") from error
     try:
+        if len(nodes) == 1 and not any(name in node for name in HYDRAS_OWN):
+            return call(found, node, arguments)
         return instantiate(OmegaConf.create(node), **arguments, _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__ or error
-        if isinstance(cause, CONSTRUCTOR_ERRORS):
-            text = str(cause)  # a leaf that names its key itself is not named again
-            raise UserError(text if text.startswith(key) else f"{key}: {text}") from error
+        if isinstance(cause := error.__cause__ or error, CONSTRUCTOR_ERRORS):
+            raise refusal(key, cause) from error
         raise cause from None  # no memory, say: not Hydra's fault
+    except CONSTRUCTOR_ERRORS as error:
+        raise refusal(key, error) from error
+
+
+def call(function: Any, node: Config, arguments: Config) -> Any:
+    """As Hydra's instantiate, of plain data without a `_target_` in it: 1 ms sooner."""
+    given = {k: deepcopy(v) for k, v in node.items() if k not in ("_target_", PARTIAL)} | arguments
+    return partial(function, **given) if node.get(PARTIAL) else function(**given)
+
+
+def refusal(key: str, error: BaseException) -> UserError:
+    # A leaf that names its key itself is not named again
+    return UserError(text if (text := str(error)).startswith(key) else f"{key}: {text}")
 
 
 def locate(target: str, key: str) -> Any:
@@ -62,7 +78,7 @@ def locate(target: str, key: str) -> Any:
 
 
 def make_all(config: Config, group: str, allowed: Sequence[str]) -> dict[str, Any]:
-    """The objects of a group of named entries, in the config's order."""
+    """The objects of a group, in the config's order."""
     return {name: make(config, f"{group}.{name}", allowed=allowed) for name in config[group] or {}}
 
 
@@ -121,11 +137,11 @@ def make_optimizer(
     grouping = {k: node.pop(k) for k in ("decay_norm_and_bias",) if k in node}
     optimizer_class = locate(node["_target_"], "optimizer")
     faster = fused_arguments(optimizer_class, device.type, node)
-    partial = make({"optimizer": node | faster | {"_partial_": True}}, "optimizer", allowed=allowed)
+    maker = make({"optimizer": node | faster | {PARTIAL: True}}, "optimizer", allowed=allowed)
     try:
-        return partial(parameter_groups(model, **grouping))
+        return maker(parameter_groups(model, **grouping))
     except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"optimizer: {error}") from error
+        raise refusal("optimizer", error) from error
 
 
 def make_clip(trainer: Config) -> Any:

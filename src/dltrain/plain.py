@@ -21,6 +21,7 @@ MAX_NUMBER = (
 PLAIN_ERRORS = (OSError, ValueError, ArithmeticError, yaml.YAMLError, RecursionError)
 # libyaml's parser is ten times as fast as Python's
 PARSER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+EMITTER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 def printable(text: str) -> str:
@@ -52,6 +53,12 @@ def open_regular(path: Path) -> BinaryIO:
         file.close()
         raise PlainError("it is not a regular file")
     return file
+
+
+def to_yaml(data: Any) -> str:
+    """Plain data as text, in its own order."""
+    text: str = yaml.dump(data, Dumper=EMITTER, sort_keys=False, allow_unicode=True)
+    return text
 
 
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:

@@ -9,6 +9,7 @@ import json
 import logging
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -253,10 +254,17 @@ class MetricsLog:
 class Summary:
     """`summary.json`, rewritten whole at every change; durable where a run ends."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, every_sec: float = 0.0) -> None:
+        """every_sec: while it runs, at most so often; many at once would wait for each other."""
+        self.path, self.every_sec = path, every_sec
+        self.saved_at = -math.inf
         self.data: dict[str, Any] = {}
 
     def save(self, **changes: Any) -> None:
+        now = time.monotonic()
+        is_running = changes.get("status") == self.data.get("status") == "running"
         self.data |= changes
+        if is_running and now - self.saved_at < self.every_sec:
+            return
+        self.saved_at = now
         write_json(self.path, self.data, sync=self.data["status"] != "running")

@@ -40,6 +40,12 @@ def test_masked_crc_is_tensorboards(data):
     assert int.from_bytes(_masked_crc(data), "little") == reference_crc(data)
 
 
+@pytest.mark.parametrize("num_bytes", [2047, 2048, 2049, 2303, 2304, 4095, 50_001])
+def test_masked_crc_of_long_data_is_tensorboards(num_bytes):
+    data = bytes(n * n * 7 >> 3 & 255 for n in range(num_bytes))
+    assert int.from_bytes(_masked_crc(data), "little") == reference_crc(data)
+
+
 def test_tensorboard_reads_the_records_back(tmp_path):
     records = [b"", b"a", bytes(range(256)) * 40]
     file = EventFile(tmp_path / "events.out.tfevents.1")

@@ -15,14 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from dltrain import runs
 from dltrain.build_data import fingerprint
 from dltrain.commands.code import changed_files, digest_together, git_state, source_files
 from dltrain.durable import replace_text
 from dltrain.effects import NO_NUMBER
-from dltrain.plain import printable
+from dltrain.plain import printable, to_yaml
 
 if TYPE_CHECKING:
     from dltrain.build_data import Data
@@ -196,8 +194,9 @@ def write(run_dir: Path, job: Job, trainer: Trainer, data: Data) -> None:
     """Leaves config.yaml, Hydra's own files and the record of what made the run, or went on."""
     from dltrain.engine.device import device_name
 
-    text = yaml.safe_dump(job.config, sort_keys=False, allow_unicode=True)
-    replace_text(run_dir / runs.CONFIG, text)  # first: with it a directory can be resumed
+    replace_text(
+        run_dir / runs.CONFIG, to_yaml(job.config)
+    )  # first: with it a directory can be resumed
     hydra_dir = run_dir / runs.HYDRA
     for name, text in job.hydra_files.items():
         hydra_dir.mkdir(exist_ok=True)

@@ -75,7 +75,8 @@ class Run:
 
         self.job, self.dir, self.data, self.config = job, run_dir, data, job.config
         self.metrics_log = runs.MetricsLog(run_dir / runs.METRICS)
-        self.summary = runs.Summary(run_dir / runs.SUMMARY)
+        pace = 1.0 if job.shared else 0.0
+        self.summary = runs.Summary(run_dir / runs.SUMMARY, every_sec=pace)
         self.loggers = build.make_all(job.config, "loggers", job.allowed)
         self.recorder = Recorder(self.metrics_log, self.loggers)
         checkpoint = job.config["checkpoint"]

@@ -117,7 +117,11 @@ def compose_within(hydra: Hydra, config_name: str, overrides: Sequence[str]) -> 
 
 def job_config(cfg: DictConfig) -> DictConfig:
     """`cfg` without Hydra's own node, and without that of the sweep that it may be a job of."""
-    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key not in ("hydra", "sweep")])
+    return OmegaConf.masked_copy(cfg, job_keys(cfg))
+
+
+def job_keys(cfg: DictConfig) -> list[str]:
+    return [str(key) for key in cfg if key not in ("hydra", "sweep")]
 
 
 def parse_overrides(overrides: Sequence[str]) -> list[Override]:

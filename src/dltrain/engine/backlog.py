@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
+from dltrain.engine.checkpoint import Checkpoint
 from dltrain.engine.saver import Saver
 from dltrain.engine.tensors import snapshot
 
@@ -90,6 +91,7 @@ class QueuedSaver(Saver):
         super().__init__(*arguments, **options)
         self.backlog = backlog
         self.waiting: list[Snapshot] = []
+        self.best_of_all: Snapshot | None = None
 
     def save(
         self, step: int, model: dict[str, Tensor], state: dict[str, Any], metrics: dict[str, float]
@@ -101,6 +103,8 @@ class QueuedSaver(Saver):
         self.last_saved = step
         sign = 1.0 if self.mode == "max" else -1.0
         item = Snapshot(step, sign * copy["metrics"].get(self.monitor, math.nan), copy)
+        if self.best is not None and self.best["step"] == step:
+            self.best_of_all = item
         with self.backlog.changed:
             # The same step again, evaluated now, takes the place of the one before
             self.waiting = [w for w in self.waiting if w.step != step or w.is_being_written]
@@ -111,6 +115,16 @@ class QueuedSaver(Saver):
             oldest = self.waiting[0]
             self.wait_until(lambda: self.is_written(oldest) or not is_old(oldest))
         self.check()
+
+    def load_best(self) -> Checkpoint | None:
+        """From memory, if it was saved by this process: as it was before it was written."""
+        item = self.best_of_all
+        if item is None or self.best is None or item.step != self.best["step"]:
+            return super().load_best()
+        path = self.folder / f"step-{item.step:08d}"
+        return Checkpoint(
+            path, item.step, item.copy["metrics"], item.copy["model"], item.copy["state"]
+        )
 
     def is_superfluous(self, item: Snapshot) -> bool:
         newer = [each for each in self.waiting if each.step > item.step]

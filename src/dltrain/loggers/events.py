@@ -11,7 +11,9 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from dltrain.durable import naming
 
@@ -35,9 +37,48 @@ def _make_tables() -> list[list[int]]:
 _T0, _T1, _T2, _T3 = _make_tables()  # 0.3 ms
 
 
+BLOCK = 256  # bytes
+
+
 def crc32c(data: bytes) -> int:
-    """CRC-32C of `data`: about 60 ns a byte, so 3 ms for a sheet of images of 50 KB."""
-    crc, t0, t1, t2, t3 = 0xFFFFFFFF, _T0, _T1, _T2, _T3
+    """CRC-32C of `data`: about 60 ns a byte in Python, 4 ns in numpy, for which short ones are
+    too short."""
+    if len(data) < 8 * BLOCK:
+        return crc_of(data)
+    import numpy as np  # of runs that write pictures, which have it already
+
+    tables = _tables_of_block()
+    num_blocks = len(data) // BLOCK
+    blocks = np.frombuffer(data, np.uint8, num_blocks * BLOCK).reshape(num_blocks, BLOCK)
+    own = np.bitwise_xor.reduce(tables[np.arange(BLOCK), blocks], axis=1).tolist()
+    # By so many zeros a CRC moves as the first four bytes of a block do
+    t0, t1, t2, t3 = (tables[position].tolist() for position in range(4))
+    crc = 0xFFFFFFFF
+    for each in own:
+        crc = t0[crc & 255] ^ t1[crc >> 8 & 255] ^ t2[crc >> 16 & 255] ^ t3[crc >> 24] ^ each
+    return crc_of(data[num_blocks * BLOCK :], crc ^ 0xFFFFFFFF)
+
+
+@cache
+def _tables_of_block() -> Any:
+    """uint32 [BLOCK, 256]: what a byte at each place of a block does to the CRC of the block; 1 ms.
+
+    A CRC is linear: that of a block is the sum (exclusive or) of those of its bytes.
+    """
+    import numpy as np
+
+    first = np.array(_T0, dtype=np.uint32)
+    tables = np.empty((BLOCK, 256), dtype=np.uint32)
+    tables[-1] = first
+    for position in range(BLOCK - 2, -1, -1):
+        after = tables[position + 1]
+        tables[position] = (after >> 8) ^ first[after & 255]
+    return tables
+
+
+def crc_of(data: bytes, before: int = 0) -> int:
+    """Word by word; `before` is that of what precedes."""
+    crc, t0, t1, t2, t3 = before ^ 0xFFFFFFFF, _T0, _T1, _T2, _T3
     num_words = len(data) // 4
     for word in struct.unpack_from(f"<{num_words}I", data):
         crc ^= word

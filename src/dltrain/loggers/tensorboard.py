@@ -215,6 +215,6 @@ def _update_hyperparameters(paths: list[Path], values: dict[str, Any]) -> bool:
 
 
 def _config_text(config: dict[str, Any]) -> str:
-    import yaml  # 0.02 s, and the import of omegaconf has usually paid for it
+    from dltrain.plain import to_yaml  # yaml: 0.02 s, and the import of omegaconf has usually paid
 
-    return f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```"
+    return f"```yaml\n{to_yaml(config)}```"
