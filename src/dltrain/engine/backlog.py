@@ -91,6 +91,7 @@ class QueuedSaver(Saver):
         super().__init__(*arguments, **options)
         self.backlog = backlog
         self.waiting: list[Snapshot] = []
+        self.values: dict[int, float] = {}  # by step, of all that were saved by this process
         self.best_of_all: Snapshot | None = None
 
     def save(
@@ -103,6 +104,8 @@ class QueuedSaver(Saver):
         self.last_saved = step
         sign = 1.0 if self.mode == "max" else -1.0
         item = Snapshot(step, sign * copy["metrics"].get(self.monitor, math.nan), copy)
+        if not math.isnan(item.value):
+            self.values[step] = item.value
         if self.best is not None and self.best["step"] == step:
             self.best_of_all = item
         with self.backlog.changed:
@@ -127,9 +130,9 @@ class QueuedSaver(Saver):
         )
 
     def is_superfluous(self, item: Snapshot) -> bool:
-        newer = [each for each in self.waiting if each.step > item.step]
-        is_best = not math.isnan(item.value) and not any(e.value >= item.value for e in newer)
-        return len(newer) >= self.keep and not is_best and not item.is_being_written
+        num_newer = sum(each.step > item.step for each in self.waiting)
+        best = max(self.values, key=lambda step: (self.values[step], step), default=None)
+        return num_newer >= self.keep and item.step != best and not item.is_being_written
 
     def is_written(self, item: Snapshot) -> bool:
         return all(each is not item for each in self.waiting)
