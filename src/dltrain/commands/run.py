@@ -17,6 +17,7 @@ from dltrain.build_loaders import make_loader, placement
 from dltrain.commands import console, provenance
 from dltrain.commands.budget import refuse_a_spent_budget
 from dltrain.commands.final_test import test
+from dltrain.commands.shared import Shared
 from dltrain.commands.signals import Signals
 from dltrain.config.durations import parse_duration
 from dltrain.durable import sync_folder
@@ -26,16 +27,6 @@ from dltrain.findings import as_pixels, is_pictures
 
 log = logging.getLogger("dltrain")
 ROW_HEAD = ("step", "epoch", "split", "time")
-
-
-@dataclass(frozen=True)
-class Shared:
-    """What jobs that are trained together have in common, made once."""
-
-    make_loader: Callable[..., Any]
-    make_saver: Callable[..., Any]
-    surroundings: dict[str, Any]  # see `provenance.surroundings`
-    fingerprint: dict[str, str]  # of the data
 
 
 @dataclass

@@ -17,9 +17,10 @@ from dltrain.claim import Claim
 from dltrain.commands import console
 from dltrain.commands.failures import enough_memory, recorded_failures, storage_errors
 from dltrain.commands.job import check_weights_exist, decide_to_go_on
-from dltrain.commands.run import Job, Run, Shared
+from dltrain.commands.run import Job, Run
+from dltrain.commands.shared import Shared
 from dltrain.commands.signals import Signals
-from dltrain.commands.sweep_job import Outcome
+from dltrain.commands.sweep_job import Observe, Outcome
 from dltrain.errors import DltrainError
 from dltrain.sweeps.ledger import JobRecord
 
@@ -29,7 +30,15 @@ log = logging.getLogger("dltrain")
 class StackedRun:
     """A run of a sweep, its directory held from `open` to `end`."""
 
-    def __init__(self, folder: Path, record: JobRecord, allowed: list[str]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        record: JobRecord,
+        allowed: list[str],
+        *,
+        observe: Observe | None = None,
+        stop_at: int | str | None = None,
+    ) -> None:
         self.record = record
         self.job = Job(
             run_dir=folder / record.directory,
@@ -39,6 +48,8 @@ class StackedRun:
             named_by_us=False,
             allowed=allowed,
             resume=runs.holds_run(folder / record.directory),
+            observe=observe,
+            stop_at=stop_at,
         )
         self.held = ExitStack()
         self.log_file: logging.Handler | None = None

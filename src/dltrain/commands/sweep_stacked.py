@@ -14,7 +14,7 @@ from dltrain.build_loaders import make_loader, memory_for_training, placement
 from dltrain.commands import console, provenance
 from dltrain.commands.failures import storage_errors
 from dltrain.commands.job import check_device, refuse_several_processes
-from dltrain.commands.run import Shared
+from dltrain.commands.shared import Shared
 from dltrain.commands.stack_member import StackedRun, outcome_of
 from dltrain.commands.sweep_launch import SweepTask, one_after_another
 from dltrain.config.monitors import check_monitor
@@ -175,8 +175,10 @@ class Group:
     def open_next(self, record: JobRecord, data: Data) -> StackedRun | None:
         import torch
 
-        run = StackedRun(self.task.folder, record, self.task.allowed)
-        self.task.begin(record)
+        task = self.task
+        observe = task.observer(record)
+        run = StackedRun(task.folder, record, task.allowed, observe=observe, stop_at=task.stop_at)
+        task.begin(record)
         outcome = run.open(data, self.shared, self.threads)
         if outcome is not None:
             self.decide(record, outcome)
@@ -210,7 +212,7 @@ class Group:
 
     def decide(self, record: JobRecord, outcome: Any) -> None:
         """What `sweep.on_error` makes of how a job has ended."""
-        self.task.end(record, outcome)
+        self.task.end(record, outcome, pruned=record.number in self.task.pruned)
         decision = self.task.may_go_on(record, outcome)
         if decision == "again":
             self.waiting.append(record)

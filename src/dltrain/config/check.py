@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from dltrain.config.durations import parse_duration
@@ -60,12 +61,8 @@ def check(
     one line for each problem, six at most.
     """
     try:
-        typed = OmegaConf.merge(OmegaConf.structured(schema), without_unknown(cfg, schema))
-        missing = sorted(OmegaConf.missing_keys(typed))
-        if missing:
-            lines = [f"{key} is missing: give it as `{key}=...`" for key in missing[:MAX_PROBLEMS]]
-            raise UserError("\n".join(lines))
-        config: Any = OmegaConf.to_container(typed, resolve=True)
+        typed = OmegaConf.merge(structured(schema), without_unknown(cfg, schema))
+        config = resolved(typed)
     except (OmegaConfBaseException, RecursionError) as error:
         raise UserError(explain_resolution_error(error, cfg)) from error
     refuse_escaped(config)
@@ -83,6 +80,40 @@ def check(
         )
         raise UserError("\n".join(shorten(visible(line)) for line in lines))
     return dict(config)
+
+
+@cache
+def structured(schema: type) -> Any:
+    """Merging copies it."""
+    return OmegaConf.structured(schema)
+
+
+def resolved(typed: Any) -> dict[str, Any]:
+    """Plain data; UserError where a value is missing, which is looked for where it is quick."""
+    try:
+        config: Any = OmegaConf.to_container(typed, resolve=True)
+    except OmegaConfBaseException:
+        refuse_missing(typed)
+        raise
+    if holds_missing(config):
+        refuse_missing(typed)
+    return dict(config)
+
+
+def refuse_missing(typed: Any) -> None:
+    missing = sorted(OmegaConf.missing_keys(typed))
+    if missing:
+        lines = [f"{key} is missing: give it as `{key}=...`" for key in missing[:MAX_PROBLEMS]]
+        raise UserError("\n".join(lines))
+
+
+def holds_missing(node: Any) -> bool:
+    """Whether OmegaConf's `???` is anywhere in plain data: to look for it there is quick."""
+    if isinstance(node, dict):
+        return any(map(holds_missing, node.values()))
+    if isinstance(node, list):
+        return any(map(holds_missing, node))
+    return isinstance(node, str) and node == MISSING
 
 
 def visible(text: str) -> str:
