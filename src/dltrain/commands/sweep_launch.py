@@ -52,7 +52,6 @@ class SweepTask:
     asked: dict[str, Any]
     argv: list[str]  # as typed, for run.json: Hydra has been given another
     dry_run: bool = False
-    stopping: bool = False  # a job has failed, and `sweep.on_error` is `stop`
     goes_on: bool = False  # with the jobs that were recorded, whatever would be composed today
     retried: dict[int, int] = field(default_factory=dict)
     # What a sweeper that decides on the way tells the launcher: who is to run now, whatever else is

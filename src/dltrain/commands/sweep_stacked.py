@@ -17,7 +17,6 @@ from dltrain.commands.job import check_device, refuse_several_processes
 from dltrain.commands.shared import Shared
 from dltrain.commands.stack_member import StackedRun, outcome_of
 from dltrain.commands.sweep_launch import SweepTask, one_after_another
-from dltrain.config.monitors import check_monitor
 from dltrain.durable import synced_together
 from dltrain.engine.plan import PRUNED, SIGNAL
 from dltrain.errors import StorageError
@@ -38,10 +37,10 @@ def stacked(task: SweepTask, left: list[JobRecord]) -> None:
     log.setLevel(logging.DEBUG)
     log.propagate = False
     planned = plan(left)
-    for group in planned.groups:
-        alone = Group(task, group).run()
-        planned.alone += alone
-        if task.signals.received is not None or task.stopping:
+    for jobs in planned.groups:
+        group = Group(task, jobs)
+        planned.alone += group.run()
+        if group.is_over:
             return
     say_alone(planned.alone)
     if planned.alone:
@@ -66,6 +65,7 @@ class Group:
         self.loaders: dict[str, Any] = {}
         self.threads: int | str = self.config["trainer"]["threads"]
         self.screen = Screen()
+        self.is_stopped = False  # a job has failed, and `sweep.on_error` is `stop`
 
     def run(self) -> list[tuple[JobRecord, str]]:
         """Trains all; gives back those that cannot be trained together after all, and why."""
@@ -101,15 +101,12 @@ class Group:
 
     @property
     def is_over(self) -> bool:
-        return self.task.signals.received is not None or self.task.stopping
+        return self.task.signals.received is not None or self.is_stopped
 
     def read(self) -> Data:
         """The data of all, once; before torch is imported, as for a run alone."""
         check_device(self.config["trainer"])
         data = read_data(self.config, self.task.allowed, console.progress())
-        for job in self.waiting:
-            monitor = job.config["checkpoint"]["monitor"]
-            check_monitor("checkpoint", monitor, len(data.splits["val"].targets), None)
         with self.task.signals.waiting():
             import torch  # noqa: F401
         return data
@@ -148,7 +145,10 @@ class Group:
         try:
             with storage_errors(), synced_together():
                 self.begin(members, data)
-        except StorageError as error:  # the disk is full: of what was written nothing is sure
+        except (
+            StorageError,
+            OSError,
+        ) as error:  # the disk is full: of what was written nothing is sure
             for member in members:
                 member.error = error
         self.screen.begin(len(members))
@@ -202,7 +202,7 @@ class Group:
                     run = self.open.pop(member.trainer)
                     with member.acting():
                         ended.append((run, run.end(member.error, self.task.signals)))
-        except StorageError as error:
+        except (StorageError, OSError) as error:
             ended = [(run, outcome_of(error)) for run, _ in ended]
         for run, _ in ended:
             run.leave()
@@ -217,7 +217,7 @@ class Group:
         if decision == "again":
             self.waiting.append(record)
         elif decision == "stop" and self.task.signals.received is None:
-            self.task.stopping = True
+            self.is_stopped = True
             for trainer, run in self.open.items():
                 assert run.run is not None
                 run.run.stopped = f"{record.directory} has failed, and sweep.on_error=stop"
