@@ -137,14 +137,29 @@ def test_a_mistake_that_all_share_is_told_of_each(dltrain, tmp_path):
 
 
 def test_on_error_stop_stops_the_others_with_a_checkpoint(dltrain, tmp_path):
-    argv = ("train", "-m", "hydra.sweep.dir=here", STACKED, *SHORT, "optimizer=sgd",
-            "optimizer.lr=0.01,1e30")  # fmt: skip
-    outcome = dltrain(*argv, "sweep.on_error=stop")
-    if "there is no config key `sweep" in outcome.err or "Could not override 'sweep" in outcome.err:
-        pytest.skip("there is no sweep.on_error yet")
+    outcome = dltrain(
+        "train", "-m", "hydra.sweep.dir=here", STACKED, *SHORT,
+        "optimizer=sgd", "optimizer.lr=0.01,1e30", "sweep.on_error=stop",
+    )  # fmt: skip
     assert outcome.code == 1
     states = read_ledger(tmp_path / "here").states()
     assert [state.state for state in states] == ["pending", "failed"]
+
+
+def test_a_sweeper_stops_them_on_their_way(dltrain, tmp_path):
+    states = {}
+    for launcher in ("stacked", "basic"):
+        outcome = dltrain(
+            "train", "-m", f"hydra.sweep.dir={launcher}", f"hydra/launcher={launcher}",
+            "hydra/sweeper=halving", *SHORT, "optimizer.lr=0.0001,0.001,0.02", "seed=1",
+            "sweep.halving.first=1 epoch", "sweep.halving.eta=2",
+        )  # fmt: skip
+        assert outcome.code == 0, outcome.err
+        found = read_ledger(tmp_path / launcher).states()
+        states[launcher] = [(state.state, state.step) for state in found]
+    assert ("pruned", 20) in states["stacked"]
+    assert ("done", 40) in states["stacked"]
+    assert states["stacked"] == states["basic"]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from dltrain.commands.failures import storage_errors
 from dltrain.commands.job import check_device, refuse_several_processes
 from dltrain.commands.shared import Shared
 from dltrain.commands.stack_member import StackedRun, outcome_of
+from dltrain.commands.sweep_job import judged_by
 from dltrain.commands.sweep_launch import SweepTask, one_after_another
 from dltrain.durable import synced_together
 from dltrain.engine.plan import PRUNED, SIGNAL
@@ -64,6 +65,7 @@ class Group:
         self.open: dict[Any, StackedRun] = {}  # by trainer
         self.loaders: dict[str, Any] = {}
         self.threads: int | str = self.config["trainer"]["threads"]
+        self.pruned: set[int] = set()  # by the sweeper, on their way
         self.screen = Screen()
         self.is_stopped = False  # a job has failed, and `sweep.on_error` is `stop`
 
@@ -176,7 +178,7 @@ class Group:
         import torch
 
         task = self.task
-        observe = task.observer(record)
+        observe = judged_by(task.judge, record, self.pruned)
         run = StackedRun(task.folder, record, task.allowed, observe=observe, stop_at=task.stop_at)
         task.begin(record)
         outcome = run.open(data, self.shared, self.threads)
@@ -212,7 +214,7 @@ class Group:
 
     def decide(self, record: JobRecord, outcome: Any) -> None:
         """What `sweep.on_error` makes of how a job has ended."""
-        self.task.end(record, outcome, pruned=record.number in self.task.pruned)
+        self.task.end(record, outcome, pruned=record.number in self.pruned)
         decision = self.task.may_go_on(record, outcome)
         if decision == "again":
             self.waiting.append(record)

@@ -13,6 +13,8 @@ from omegaconf import DictConfig
 class StackedLauncher(Launcher):
     """Jobs of one network together in this process, as one stacked model."""
 
+    stops_jobs = True  # where a sweeper says so, to go on later or never
+
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
