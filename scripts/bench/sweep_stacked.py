@@ -1,8 +1,9 @@
 """A sweep of 16 learning rates of the digits' MLP, 5 epochs each: three ways of running it.
 
-    python scripts/bench/sweep_stacked.py [--rounds 5] [--skip fresh]
+    python scripts/bench/sweep_stacked.py [--rounds 5] [--skip fresh] [--cpu-time]
 
-In seconds of wall time, each as a user would start it, with all that a run leaves behind:
+In seconds of wall time (or of CPU, which others on the machine change less), each as a user would
+start it, with all that a run leaves behind:
 
 - `fresh`: 16 processes, one after another;
 - `basic`: `dltrain train -m ... hydra/launcher=basic`, in one process, one after another;
@@ -15,6 +16,7 @@ medians of those within a round.
 
 import argparse
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -46,6 +48,11 @@ def sweep(launcher: str, count: int) -> Callable[[Path], None]:
     )
 
 
+def cpu_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 WAYS = {
     "fresh": fresh,
     "basic": sweep("basic", 16),
@@ -58,17 +65,19 @@ RATIOS = (("fresh", "stacked"), ("basic", "stacked"), ("stacked, 64 runs", "stac
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cpu-time", action="store_true")
     parser.add_argument("--skip", action="append", default=[], choices=list(WAYS))
     arguments = parser.parse_args()
     ways = {name: way for name, way in WAYS.items() if name not in arguments.skip}
+    now = cpu_of_children if arguments.cpu_time else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(arguments.rounds):
         order = list(ways)
         for name in order[number % len(order) :] + order[: number % len(order)]:
             with tempfile.TemporaryDirectory() as folder:
-                begin = time.perf_counter()
+                begin = now()
                 ways[name](Path(folder))
-                times[name].append(time.perf_counter() - begin)
+                times[name].append(now() - begin)
         print(" ".join(f"{name} {times[name][-1]:.2f}" for name in ways), flush=True)
     for name, found in times.items():
         print(f"{name:18} {statistics.median(found):7.2f} s", end="")

@@ -61,7 +61,7 @@ def make_loader(num_samples, *, seed=0, shuffle=False, augmentations=()):
 
 def make(
     folder, model="mlp", *, seed=0, optimizer=ADAMW, num_steps=22, smoothing=0.0, clip=None,
-    schedule=None, callbacks=dict, accumulate=1, augmentations=(), skip=False, keep=2, **more,
+    schedule=None, callbacks=dict, accumulate=1, augmentations=(), skip=False, every=5, **more,
 ):  # fmt: skip
     """As a command builds a run: seeded, with its own files. 5 steps an epoch, the last short."""
     folder.mkdir(exist_ok=True, parents=True)
@@ -83,10 +83,10 @@ def make(
         ),
         train_loader=train_loader,
         val_loader=make_loader(31),
-        plan=Plan(num_steps, math.inf, 4, 5, 5, len(train_loader)),
+        plan=Plan(num_steps, math.inf, 4, every, every, len(train_loader)),
         recorder=Recorder(log, {}),
         saver=Saver(
-            folder / runs.CHECKPOINTS, keep=keep, monitor="loss/val", mode="min", config_digest=""
+            folder / runs.CHECKPOINTS, keep=2, monitor="loss/val", mode="min", config_digest=""
         ),
         callbacks=callbacks(),
         accumulate=accumulate,
@@ -182,7 +182,7 @@ def ema():
 
 METHODS = [
     ("linear", PRODUCTS), ("mlp", PRODUCTS), ("mlp_batch", PRODUCTS), ("mlp_layer", PRODUCTS),
-    ("mlp", VMAP), ("cnn", VMAP), ("resnet", VMAP), ("cnn", LOOP),
+    ("mlp", VMAP), ("cnn", VMAP), ("resnet", VMAP), ("mlp", LOOP),
 ]  # fmt: skip
 
 
@@ -199,6 +199,7 @@ def test_each_is_what_it_is_alone_over_a_hundred_steps(check, model, method):
         ],
         method,
         model=model,
+        every=50,
     )
 
 
