@@ -20,7 +20,7 @@ from dltrain.engine.record import Recorder
 from dltrain.engine.saver import Saver
 from dltrain.engine.seeding import seed_everything
 from dltrain.engine.stack import LOOP, PRODUCTS, VMAP
-from dltrain.engine.stack_choice import Choice, choose
+from dltrain.engine.stack_choice import Choice, choose, how_many
 from dltrain.engine.together import Member, Together
 from dltrain.engine.trainer import Trainer
 from dltrain.engine.update import Update
@@ -36,7 +36,7 @@ from dltrain.tasks.classification import Classification
 SHAPE = {"input_shape": [1, 8, 8], "num_classes": 6}
 MODELS = {
     "linear": lambda **_: Linear(**SHAPE),
-    "mlp": lambda **more: MLP(**SHAPE, hidden_sizes=[16, 12], **more),
+    "mlp": lambda **more: MLP(**SHAPE, **{"hidden_sizes": [16, 12], **more}),
     "mlp_batch": lambda **more: MLP(**SHAPE, hidden_sizes=[16], norm="batch", **more),
     "mlp_layer": lambda **_: MLP(**SHAPE, hidden_sizes=[16], norm="layer", activation="gelu"),
     "cnn": lambda **more: CNN(**SHAPE, widths=[4, 6], **more),
@@ -334,6 +334,19 @@ def choice_of(tmp_path, model, monkeypatch, **more):
             assert torch.equal(tensor, was[name]), name
         run.log.close()
     return choice
+
+
+def test_as_many_are_trained_together_as_memory_and_cache_hold(tmp_path):
+    small, large = (make(tmp_path / str(i), hidden_sizes=[size]) for i, size in ((0, 4), (1, 9000)))
+    batch = next(small.trainer.batches())
+    assert how_many(small.trainer, batch, 1e12) == 64
+    assert how_many(large.trainer, batch, 1e12) == 16
+    before = how_many(large.trainer, batch, 3e8)
+    assert 1 < before < 16
+    assert how_many(large.trainer, batch, 6e8) >= 2 * before - 1
+    assert how_many(large.trainer, batch, 10) == 1
+    for run in (small, large):
+        run.log.close()
 
 
 def test_trying_changes_nothing_and_finds_dropout(tmp_path, monkeypatch):

@@ -29,6 +29,11 @@ COPIES = 10
 MAX_TOGETHER = 64  # more share nothing that costs, and each has files open
 
 
+# What the processor works on at each step (weights, gradients, two moments) stays in its cache, or
+# waits for memory: 64 MLPs of 85,000 weights took 1.15 times the CPU time of four times 16
+CACHE_BYTES, CACHED_COPIES, LEAST_TOGETHER = 32 << 20, 4, 16
+
+
 @dataclass(frozen=True)
 class Choice:
     """A way of stepping, and the numbers that spoke for it."""
@@ -154,7 +159,10 @@ def how_many(trainer: Trainer, batch: Any, free_bytes: float) -> int:
     weights = sum(p.numel() * p.element_size() for p in trainer.model.parameters())
     piece = next(iter(trainer.micro_batches(batch)))[0]
     each = COPIES * weights + 2 * bytes_kept(trainer, piece)  # kept, and as much for gradients
-    return max(1, min(MAX_TOGETHER, int(free_bytes / 2 // max(1, each))))
+    most = MAX_TOGETHER
+    if trainer.device.type == "cpu":
+        most = min(most, max(LEAST_TOGETHER, CACHE_BYTES // (CACHED_COPIES * weights)))
+    return max(1, min(most, int(free_bytes / 2 // each)))
 
 
 def bytes_kept(trainer: Trainer, batch: Any) -> int:
