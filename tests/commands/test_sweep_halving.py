@@ -173,8 +173,8 @@ def test_on_digits_it_finds_the_best_of_the_grid_with_less_than_half_of_the_epoc
 ):
     argv = ("train", "-m", "hydra/launcher=basic", f"seed={seed}", "trainer.max_epochs=18",
             "optimizer.lr=0.0001,0.0003,0.001,0.003,0.01,0.03,0.1,0.3", "trainer.threads=1",
-            "model.hidden_sizes=[32],[128,128]", "checkpoint.monitor=loss/val", "checkpoint.mode=min",
-            "loggers=none")  # fmt: skip
+            "model.hidden_sizes=[32],[128,128]", "checkpoint.monitor=loss/val",
+            "checkpoint.mode=min", "loggers=none")  # fmt: skip
     assert dltrain(*argv, "hydra.sweep.dir=grid").code == 0
     halving = ("hydra/sweeper=halving", "sweep.halving.first=3epochs", "hydra.sweep.dir=here")
     assert dltrain(*argv, *halving).code == 0
