@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from typing import Any
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from omegaconf import DictConfig, OmegaConf
 
 from dltrain.commands.checked import checked
-from dltrain.commands.dry_run import Planned, say_plan
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir, through_hydra
 from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
-from dltrain.commands.sweep import sweep
 from dltrain.config import compose as composing
 from dltrain.config.sweep import HARMLESS, is_of_sweep
 from dltrain.errors import UserError
@@ -43,9 +42,25 @@ def main(argv: list[str]) -> int:
     refuse_sweep_keys(overrides)
     job = single_job(cfg, overrides, allowed)
     if dry_run:
+        from dltrain.commands.dry_run import Planned, say_plan
+
         planned = Planned(0, {}, job.run_dir.name, job.config)
         return say_plan([planned], job.run_dir.parent, allowed)
     return run_job(job, SIGNALS).exit_code
+
+
+def sweep(
+    argv: list[str],
+    overrides: list[str],
+    allowed: list[str],
+    config: dict[str, Any],
+    *,
+    dry_run: bool,
+) -> int:
+    """Imported where there is one: 30 ms of the half second in which a mistake is told."""
+    from dltrain.commands import sweep as command
+
+    return command.sweep(argv, overrides, allowed, config, dry_run=dry_run)
 
 
 def take_allowed_targets(argv: list[str]) -> tuple[list[str], list[str]]:
