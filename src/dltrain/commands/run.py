@@ -11,9 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dltrain import build, runs
+from dltrain import build, build_loaders, runs
 from dltrain.build_data import Data
-from dltrain.build_loaders import make_loader, placement
+from dltrain.build_loaders import placement
 from dltrain.commands import console, provenance
 from dltrain.commands.budget import refuse_a_spent_budget
 from dltrain.commands.final_test import test
@@ -66,8 +66,7 @@ class Run:
 
         self.job, self.dir, self.data, self.config = job, run_dir, data, job.config
         self.metrics_log = runs.MetricsLog(run_dir / runs.METRICS)
-        pace = 1.0 if job.shared else 0.0
-        self.summary = runs.Summary(run_dir / runs.SUMMARY, every_sec=pace)
+        self.summary = runs.Summary(run_dir / runs.SUMMARY, every_sec=float(bool(job.shared)))
         self.loggers = build.make_all(job.config, "loggers", job.allowed)
         self.recorder = Recorder(self.metrics_log, self.loggers)
         checkpoint = job.config["checkpoint"]
@@ -81,10 +80,9 @@ class Run:
         )
         device = choose_device(job.config["trainer"]["device"])
         self.place = placement(job.config, data, device, job.allowed)
-        made_by = job.shared.make_loader if job.shared else make_loader
         self.make_loader = partial(
-            made_by, job.config, data, device=device, place=self.place, allowed=job.allowed,
-            progress=console.progress(),
+            (job.shared or build_loaders).make_loader, job.config, data, device=device,
+            place=self.place, allowed=job.allowed, progress=console.progress(),
         )  # fmt: skip
         self.loaders = loaders = {s: self.make_loader(split=s) for s in ("train", "val")}
         # A run that goes on has its weights: those that it began with may be gone
