@@ -22,6 +22,8 @@ PLAIN_LOADERS = {"PARSER", "yaml.SafeLoader", "yaml.CSafeLoader"}
 IMPORTS_BY_NAME = {
     "src/dltrain/cli.py": "the module of a command, from a table in the file itself",
     "src/dltrain/build.py": "a `_target_`, checked against the allow list; by Hydra's get_object",
+    "src/dltrain/sweeps/zygote.py": "what the process that has started it names; no file does",
+    "src/dltrain/sweeps/fresh.py": "the same",
 }
 
 
