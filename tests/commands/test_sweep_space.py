@@ -7,6 +7,8 @@ import shutil
 import pytest
 from mistakes import assert_mended_by_the_user
 
+from dltrain.claim import Claim
+from dltrain.commands.sweep import stored_arguments
 from dltrain.config.compose import config_dir
 
 FAST = (
@@ -62,6 +64,15 @@ def test_what_a_sweep_is_is_no_part_of_its_jobs(dltrain, tmp_path):
     assert dltrain(*argv, "sweep.jobs=1").code == 0  # the same sweep, run in another way
 
 
+@pytest.mark.slow
+def test_how_a_sweep_runs_is_no_part_of_its_jobs_whoever_makes_them(dltrain, tmp_path):
+    argv = ("train", "-m", "hydra.sweep.dir=here", "hydra/sweeper=basic", "sweep.jobs=1", *FAST)
+    assert dltrain(*argv).code == 0
+    assert not [
+        text for job in records(tmp_path / "here") for text in job["overrides"] if "sweep" in text
+    ]
+
+
 def test_a_sweep_is_resumed_as_its_file_said_when_it_began(dltrain, tmp_path):
     file = tmp_path / "mine" / "sweep" / "two.yaml"
     file.parent.mkdir(parents=True)
@@ -73,6 +84,12 @@ def test_a_sweep_is_resumed_as_its_file_said_when_it_began(dltrain, tmp_path):
     outcome = dltrain("resume", "here")
     assert outcome.code == 0, outcome.err
     assert (tmp_path / "here" / "1_seed=2" / "model.safetensors").is_file()
+
+
+def test_settings_of_a_sweep_that_goes_on_are_plain_data_and_what_is_typed_wins():
+    settings = {"jobs": 2, "on_error": "retry:3", "grid": {"seed": [1]}, "halving": {"eta": "${x}"}}
+    found = stored_arguments({"settings": settings}, ["sweep.jobs=1"])
+    assert found == ["hydra/sweeper=recorded", "sweep.on_error='retry:3'"]
 
 
 # ---------------------------------------------------------------------- --dry-run
@@ -121,7 +138,8 @@ def test_a_dry_run_of_a_sweep_that_was_begun_says_what_is_left(dltrain, three_jo
     shutil.copytree(three_jobs[0], tmp_path / "here")
     shutil.rmtree(tmp_path / "here" / "1_lr=0.001")
     before = sorted(tmp_path.rglob("*"))
-    outcome = dltrain(*three_jobs[1], "--dry-run")
+    with Claim(tmp_path / "here"):  # somebody runs it just now
+        outcome = dltrain(*three_jobs[1], "--dry-run")
     assert outcome.code == 0, outcome.err
     assert "3 jobs, 2 of them done, 40 steps in all" in outcome.out
     assert sorted(tmp_path.rglob("*")) == before

@@ -135,6 +135,13 @@ def test_what_is_typed_wins_over_the_file_and_is_said():
     assert space.notes == ["`optimizer.lr=3` was typed: what sweep.grid says of it is not tried"]
 
 
+def test_what_is_typed_wins_over_a_list_and_settings_that_become_equal_are_one():
+    settings = [{"optimizer.lr": 1, "seed": 1}, {"optimizer.lr": 2, "seed": 1}, {"seed": 2}]
+    space, found = specs("optimizer.lr=3", list=settings)
+    assert [job.overrides[1:] for job in found] == [["seed=1"], ["seed=2"]]
+    assert len(space.notes) == 1
+
+
 # ---------------------------------------------------------------------- when
 
 
@@ -150,8 +157,11 @@ def test_a_key_is_swept_only_where_its_condition_holds():
 
 
 def test_a_condition_may_stand_before_what_it_asks_for():
-    found = jobs("model.widths=1,2 model=mlp,cnn", when={"model.widths": "model=cnn"})
-    assert found == ["model=mlp", "model.widths=1 model=cnn", "model.widths=2 model=cnn"]
+    found = jobs("model.widths=1,2 model=mlp,cnn,linear", when={"model.widths": "model=cnn,linear"})
+    assert found == [
+        "model=mlp", "model.widths=1 model=cnn", "model.widths=1 model=linear",
+        "model.widths=2 model=cnn", "model.widths=2 model=linear",
+    ]  # fmt: skip
 
 
 def test_a_condition_may_ask_for_what_is_not_swept():
@@ -217,9 +227,10 @@ def test_whole_numbers_of_an_interval_have_both_ends():
     assert sorted(found) == [f"model.x={number}" for number in (3, 4, 5, 6)]
 
 
-def test_a_draw_of_nearly_all_jobs_ends():
+@pytest.mark.parametrize("sampler", ["sobol", "uniform"])
+def test_a_draw_of_all_jobs_is_all_of_them(sampler):
     typed = "model.a=range(0,30) model.b=range(0,30)"
-    assert sorted(jobs(typed, random=900)) == sorted(jobs(typed))
+    assert sorted(jobs(typed, random=900, sampler=sampler)) == sorted(jobs(typed))
 
 
 def test_draws_obey_conditions():

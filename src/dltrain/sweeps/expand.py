@@ -12,7 +12,9 @@ from dltrain.sweeps.draw import points, scaled
 from dltrain.sweeps.space import Axis, Row, Space
 
 MAX_JOBS = 100_000
-TRIES = 200  # points drawn for each job that is wanted, before those left are listed
+# Points drawn for each job that is wanted. Of a space that can be listed few are enough: then the
+# last ones, which drawing finds too rarely, are taken from the list
+TRIES, TRIES_OF_A_LIST = 200, 2
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ def drawn(chooser: Chooser, number: int, sampler: str, seed: int) -> list[Row]:
     if not wide:
         raise UserError(f"sweep.random is {number}, but nothing is swept over; write key=a,b,c")
     found: dict[frozenset[tuple[str, str]], Row] = {}
-    for point in islice(points(sampler, len(wide), seed), TRIES * number):
+    tries = TRIES if any(axis.interval for axis in axes) else TRIES_OF_A_LIST
+    for point in islice(points(sampler, len(wide), seed), tries * number):
         at = dict(zip(wide, point, strict=True))
         chosen: Row = {}
         for index in chooser.order:
@@ -97,7 +100,7 @@ def drawn(chooser: Chooser, number: int, sampler: str, seed: int) -> list[Row]:
 def with_the_rest(
     chooser: Chooser, found: dict[frozenset[tuple[str, str]], Row], number: int
 ) -> dict[frozenset[tuple[str, str]], Row]:
-    """Where there are hardly more than are wanted, drawing finds the last of them too rarely."""
+    """As many as are wanted, those that drawing has not found in the order of the grid."""
     if all(axis.interval is None for axis in chooser.space.axes):
         for each in islice(combinations(chooser), MAX_JOBS):
             found.setdefault(frozenset(each.items()), each)
