@@ -57,7 +57,11 @@ def open_regular(path: Path) -> BinaryIO:
 
 def to_yaml(data: Any) -> str:
     """Plain data as text, in its own order."""
-    text: str = yaml.dump(data, Dumper=EMITTER, sort_keys=False, allow_unicode=True)
+    text: str
+    try:
+        text = yaml.dump(data, Dumper=EMITTER, sort_keys=False, allow_unicode=True)
+    except UnicodeEncodeError:  # a path that is no text: libyaml knows no way to write it
+        text = yaml.dump(data, Dumper=yaml.SafeDumper, sort_keys=False, allow_unicode=True)
     return text
 
 

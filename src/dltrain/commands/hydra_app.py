@@ -13,7 +13,7 @@ import hydra
 import yaml
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf._utils import OmegaConfDumper
+from omegaconf._utils import OmegaConfDumper, get_omega_conf_dumper
 from omegaconf.errors import OmegaConfBaseException
 
 from dltrain.config import compose as composing
@@ -92,11 +92,17 @@ def hydra_files(cfg: DictConfig) -> dict[str, str]:
 
 def as_omegaconf(content: Any) -> str:
     """What `OmegaConf.to_yaml` gives of it, by libyaml in a tenth of the time."""
-    return str(
-        yaml.dump(
-            content, Dumper=Emitter, default_flow_style=False, allow_unicode=True, sort_keys=False
-        )
+    try:
+        return dumped(content, Emitter)
+    except UnicodeEncodeError:  # a path that is no text: libyaml knows no way to write it
+        return dumped(content, get_omega_conf_dumper())
+
+
+def dumped(content: Any, dumper: Any) -> str:
+    text = yaml.dump(
+        content, Dumper=dumper, default_flow_style=False, allow_unicode=True, sort_keys=False
     )
+    return str(text)
 
 
 class Emitter(getattr(yaml, "CDumper", yaml.Dumper)):  # type: ignore[misc]
