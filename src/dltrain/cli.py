@@ -11,6 +11,8 @@ from importlib import import_module
 
 from dltrain.commands.signals import SIGNALS
 from dltrain.errors import DltrainError, StorageError
+from dltrain.lifetime import nothing_collected
+from dltrain.sweeps.warm import begun_early
 
 # name: (module, one line of help); `dltrain` alone lists them in this order
 COMMANDS = {
@@ -109,11 +111,13 @@ def dispatch(argv: list[str]) -> int:
         raise UserError(
             f"there is no command `{argv[0]}`; {near or 'one of ' + ', '.join(COMMANDS)}"
         )
-    return command(COMMANDS[argv[0]][0])(argv[1:])
+    with begun_early(argv):
+        return command(COMMANDS[argv[0]][0])(argv[1:])
 
 
 def command(module: str) -> Callable[[list[str]], int]:
-    main: Callable[[list[str]], int] = import_module(module).main
+    with nothing_collected():
+        main: Callable[[list[str]], int] = import_module(module).main
     return main
 
 

@@ -13,16 +13,17 @@ from pathlib import Path
 import pytest
 
 from dltrain.claim import Claim
+from dltrain.commands.local_run import LocalRun, Unit
 from dltrain.commands.signals import Signals
-from dltrain.commands.sweep_child import ENTRY
 from dltrain.commands.sweep_launch import SweepTask, asked_of
-from dltrain.commands.sweep_local import MODULES, LocalRun, modules_of, run_jobs
+from dltrain.commands.sweep_local import run_jobs
 from dltrain.config import compose as composing
 from dltrain.sweeps.ledger import Ledger, read_ledger
 from dltrain.sweeps.live import Screen
 from dltrain.sweeps.pool import Pool
 from dltrain.sweeps.slots import Slots
 from dltrain.sweeps.starters import CAN_FORK, make_starter
+from dltrain.sweeps.warm import ENTRY, MODULES, modules_of
 
 SHORT = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[8]")
 ALLOWED = ("--allow-target", "own_callbacks")
@@ -314,7 +315,9 @@ def test_a_warm_job_imports_nothing_that_the_next_would_again(task, folder, monk
     (job,) = all_jobs(sweep)
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "sweeps"))
     with Pool(make_starter("entries:warm", [*MODULES, *modules_of(job)])) as pool:
-        LocalRun(sweep, pool, Slots(1, 1, []), Screen(1, 0, 1), judge=None, stop_at=None).run([job])
+        LocalRun(sweep, pool, Slots(1, 1, []), Screen(1, 0, 1), judge=None, stop_at=None).run(
+            [Unit([job])]
+        )
     assert states_of(sweep) == ["done"]
     imported = json.loads((folder / "imported.json").read_text())
     heavy = (

@@ -54,7 +54,7 @@ def test_nothing_of_a_job_reaches_the_next(starter):
 def test_a_zygote_has_one_thread(monkeypatch):
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         monkeypatch.delenv(name, raising=False)
-    from dltrain.commands.sweep_local import MODULES, NEEDED
+    from dltrain.sweeps.warm import MODULES, NEEDED
 
     needed = [name for names in NEEDED.values() for name in names]
     starter = Forks("entries:talk", [*MODULES, *NEEDED, *needed])

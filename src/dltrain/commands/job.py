@@ -22,6 +22,7 @@ from dltrain.durable import check_digest
 from dltrain.effects import MAY_GO_ON
 from dltrain.engine.plan import SIGNAL
 from dltrain.errors import UserError
+from dltrain.lifetime import nothing_collected
 
 
 def run_job(job: Job, signals: Signals) -> Result:
@@ -41,7 +42,10 @@ def run_job(job: Job, signals: Signals) -> Result:
         threads = job.config["trainer"]["threads"]
         if going_on and threads == "auto":  # with other threads, sums have other roundings
             threads = runs.read_if_whole(claim.path / runs.RECORD).get("threads", threads)
-        with signals.waiting():  # a second or two, in which nothing should lie about
+        with (
+            signals.waiting(),
+            nothing_collected(),
+        ):  # a second or two, in which nothing should lie about
             import torch  # noqa: F401
 
         run_dir = claim.take()

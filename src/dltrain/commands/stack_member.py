@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import logging
-import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,23 +55,21 @@ class StackedRun:
 
     @contextmanager
     def speaking(self) -> Iterator[None]:
-        """What is logged within goes to this run's `train.log`; of it warnings to the screen."""
-        screen = NamedConsole(self.record.directory)
-        handlers = [screen] if self.log_file is None else [screen, self.log_file]
-        for handler in handlers:
-            log.addHandler(handler)
+        """What is logged within goes to this run's `train.log`."""
+        if self.log_file is not None:
+            log.addHandler(self.log_file)
         try:
             yield
         finally:
-            for handler in handlers:
-                log.removeHandler(handler)
+            if self.log_file is not None:
+                log.removeHandler(self.log_file)
 
     # ------------------------------------------------------------------ the beginning
 
     def open(self, data: Data, shared: Shared, threads: int | str) -> Outcome | None:
         """Everything before the first step; the outcome where that is the end of it."""
         try:
-            with storage_errors(), self.speaking(), redirect_stdout(Silent()):
+            with storage_errors():
                 self.begin(data, shared, threads)
         except Exception as error:
             self.leave()
@@ -100,15 +96,12 @@ class StackedRun:
             raise
         self.log_file = console.LogFile(run_dir / runs.LOG)
         self.log_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        log.addHandler(self.log_file)
-        try:
+        with self.speaking():
             console.say_what_is_trained(
                 self.job.config, self.job.choices, run.trainer, data, run.place.why
             )
             with recorded_failures(run):
                 run.show_first_batch()
-        finally:
-            log.removeHandler(self.log_file)
 
     # ------------------------------------------------------------------ the end
 
@@ -139,23 +132,3 @@ def outcome_of(error: Exception) -> Outcome:
         return Outcome(error.exit_code, reason=str(error))
     traceback.print_exception(error)
     return Outcome(1, reason=traceback.format_exception_only(error)[-1].strip())
-
-
-class NamedConsole(console.ConsoleHandler):
-    """Warnings of one run among several."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(logging.WARNING)
-        self.stream = sys.stdout  # as it is now: what a run shows is kept from the screen later
-        self.setFormatter(logging.Formatter(f"{name.replace('%', '%%')}: %(message)s"))
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with suppress(OSError, ValueError):
-            print(self.format(record), file=self.stream, flush=True)
-
-
-class Silent(io.TextIOBase):
-    """For what a run alone shows on the screen: several would write over each other."""
-
-    def write(self, text: str) -> int:
-        return len(text)

@@ -16,12 +16,14 @@ from dltrain.commands.hydra_app import resolve_dir, through_hydra
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep_end import say_end
 from dltrain.commands.sweep_launch import SweepTask, asked_of
+from dltrain.commands.sweep_local import warm_pool
 from dltrain.config import compose as composing
 from dltrain.config.grammar import write
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.cluster import TYPED_ONLY
 from dltrain.sweeps.ledger import PENDING, Ledger, is_sweep, read_ledger, refuse_foreign_runs
+from dltrain.sweeps.warm import WARM
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
 DECIDING = ("halving", "optuna")
@@ -77,7 +79,7 @@ def sweep(
         )  # fmt: skip
         rest = [arg for arg in argv if not arg.startswith("hydra.sweep.dir=")]
         with nothing_left_behind(directory):
-            return list_jobs(task, rest) if dry_run else run_sweep(task, rest)
+            return list_jobs(task, rest) if dry_run else run_sweep(task, rest, asked["launcher"])
 
 
 @contextmanager
@@ -123,7 +125,8 @@ def resume_sweep(directory: Path, overrides: list[str], allowed: list[str]) -> i
             argv=list(sys.argv),
             goes_on=True,
         )
-        return run_sweep(task, ["-m", *stored, *overrides])
+        launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
+        return run_sweep(task, ["-m", *stored, *overrides], launcher)
 
 
 def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
@@ -187,11 +190,13 @@ def list_jobs(task: SweepTask, argv: list[str]) -> int:
     return code or say_plan(planned, task.folder, task.allowed)
 
 
-def run_sweep(task: SweepTask, argv: list[str]) -> int:
+def run_sweep(task: SweepTask, argv: list[str], launcher: str) -> int:
     """Through Hydra, whose sweeper and launcher are given the task."""
     quoted = str(task.folder).replace("\\", "\\\\").replace("'", "\\'")
     # .hydra/ is written by us, once the directory is known to hold no other run
     with task.closing:
+        if launcher in WARM:
+            warm_pool(task)
         code = through_hydra(
             [*argv, f"hydra.sweep.dir='{quoted}'", "hydra.output_subdir=null"], task
         )

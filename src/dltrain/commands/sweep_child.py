@@ -1,4 +1,4 @@
-"""A job of a sweep in a process of its own: what it is told, and what it tells of itself."""
+"""Jobs of a sweep in a process of their own: what it is told, and what it tells of them."""
 
 from __future__ import annotations
 
@@ -7,22 +7,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from dltrain import cores
 from dltrain.commands.signals import SIGNALS, STOPPING
-from dltrain.commands.sweep_job import run_recorded
+from dltrain.commands.sweep_job import Observe, run_recorded
 from dltrain.sweeps.channel import Channel
 from dltrain.sweeps.ledger import JobRecord
 
-ENTRY = f"{__name__}:main"
 SECONDS_BETWEEN_ROWS = 0.2  # of training: the screen shows no more
 
 
 def main(sock: socket.socket) -> int:
-    """Runs the job that the first message says; the last one that it sends is the outcome."""
+    """Runs the jobs that the first message names; the last word on each is its outcome."""
     SIGNALS.take()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)  # held back since the fork
     channel = Channel(sock)
@@ -34,15 +32,18 @@ def main(sock: socket.socket) -> int:
 
         return int(not channel.send(gpus=torch.cuda.device_count()))
     prepare(message)
-    outcome = run_recorded(
-        Path(message["folder"]),
-        JobRecord(**message["job"]),
-        message["allowed"],
-        SIGNALS,
-        observe=observer(channel, judged=message["judged"]),
-        stop_at=message["stop_at"],
-    )
-    channel.send(outcome=outcome._asdict())
+    teller = Teller(channel, judged=message["judged"])
+    folder, allowed = Path(message["folder"]), message["allowed"]
+    jobs = [JobRecord(**job) for job in message["jobs"]]
+    if message["together"]:
+        from dltrain.commands.stack_group import Group
+
+        group = Group(folder, jobs, allowed, teller, stop_at=message["stop_at"])
+        return group.run(message["neighbours"])
+    (job,) = jobs
+    observe, stop_at = teller.observer(job), message["stop_at"]
+    outcome = run_recorded(folder, job, allowed, SIGNALS, observe=observe, stop_at=stop_at)
+    teller.tell(job, outcome=outcome._asdict())
     return outcome.exit_code
 
 
@@ -57,18 +58,30 @@ def prepare(message: dict[str, Any]) -> None:
     sys.argv = message["argv"]  # for run.json
 
 
-def observer(channel: Channel, *, judged: bool) -> Callable[[dict[str, Any]], str | None]:
-    """Tells the parent of rows; after an evaluation waits for its judgement, if it judges."""
-    told = -SECONDS_BETWEEN_ROWS
+class Teller:
+    """Tells the parent of jobs; with `judged`, waits for its judgement after an evaluation."""
 
-    def observe(event: dict[str, Any]) -> str | None:
-        nonlocal told
-        now, waits = time.monotonic(), judged and event["split"] == "val"
-        if event["split"] == "train" and now - told < SECONDS_BETWEEN_ROWS:
-            return None
-        told = now
-        channel.send(event=event, waits=waits)
-        answer = channel.receive() if waits else None
-        return answer["stop"] if answer else None
+    def __init__(self, channel: Channel, *, judged: bool) -> None:
+        self.channel, self.judged = channel, judged
 
-    return observe
+    def say(self, text: str) -> None:
+        """For the screen, which is the parent's."""
+        self.channel.send(say=text)
+
+    def tell(self, job: JobRecord, **message: Any) -> None:
+        self.channel.send(number=job.number, **message)
+
+    def observer(self, job: JobRecord) -> Observe:
+        told = -SECONDS_BETWEEN_ROWS
+
+        def observe(event: dict[str, Any]) -> str | None:
+            nonlocal told
+            now, waits = time.monotonic(), self.judged and event["split"] == "val"
+            if event["split"] == "train" and now - told < SECONDS_BETWEEN_ROWS:
+                return None
+            told = now
+            self.tell(job, event=event, waits=waits)
+            answer = self.channel.receive() if waits else None
+            return answer["stop"] if answer else None
+
+        return observe

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dltrain.claim import is_held
+from dltrain.commands.local_run import describe
 from dltrain.commands.sweep_end import command_to_go_on
 from dltrain.commands.sweep_job import Outcome
 from dltrain.commands.sweep_launch import SweepTask
-from dltrain.commands.sweep_local import describe
 from dltrain.commands.sweep_node import BEGAN, TOLD, NodeJob, file_of, read_outcome
 from dltrain.commands.sweep_tickets import Ticket, found_again
 from dltrain.sweeps import ledger as states

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from dltrain import cores
 from dltrain.engine.device import MAX_THREADS
 from dltrain.engine.stack import LOOP, Stack, generator_state, methods_of, untouched
 
@@ -79,7 +80,7 @@ def compare(stack: Stack, batches: Sequence[Any], alone: int) -> Choice:
     ]
     draws = check(stack, pieces)
     cpu = stack.trainers[0].device.type == "cpu"
-    candidates = sorted({alone, MAX_THREADS}) if cpu else [alone]
+    candidates = sorted({alone, min(MAX_THREADS, cores.available())}) if cpu else [alone]
     stacked = dict.fromkeys(candidates, math.inf)
     loop = math.inf
     for _ in range(ROUNDS):

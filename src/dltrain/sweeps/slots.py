@@ -26,6 +26,18 @@ class Slots:
             return None
         return self.gpus[slot % len(self.gpus)]
 
+    def neighbours(self, job: JobRecord) -> int:
+        """How many at once, with this one, take from the same memory."""
+        if self.gpu(0, job) is None:
+            return self.count
+        return -(-self.count // len(self.gpus))
+
+    def of(self, count: int) -> Slots:
+        """At most `count` at once, with more cores for each."""
+        return (
+            Slots(count, max(1, cores.given() // count), self.gpus) if count < self.count else self
+        )
+
 
 def choose_slots(
     wanted: int | str, jobs: Sequence[JobRecord], gpus: Sequence[str], num_jobs: int = 0

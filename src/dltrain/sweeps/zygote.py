@@ -23,7 +23,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any, NoReturn
 
-from dltrain.lifetime import STOPPING, die_with, leave, signals_held_back
+from dltrain.lifetime import STOPPING, die_with, leave, nothing_collected, signals_held_back
 
 MAX_DATAGRAM = 4096
 # Left to itself, OpenBLAS starts its threads when numpy is imported
@@ -51,9 +51,10 @@ def load(modules: Sequence[str]) -> None:
     """Imports them as a process that has one thread, and keeps it."""
     threads = os.environ.get(ONE_THREAD)
     os.environ[ONE_THREAD] = "1"
-    for name in modules:
-        with suppress(ImportError):  # the job that needs it says what is wrong with it
-            import_module(name)
+    with nothing_collected():
+        for name in modules:
+            with suppress(ImportError):  # the job that needs it says what is wrong with it
+                import_module(name)
     if threads is None:
         del os.environ[ONE_THREAD]
     else:

@@ -42,7 +42,6 @@ class LocalLauncher(RecordingLauncher):
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         from dltrain.commands.sweep_launch import launch
-        from dltrain.commands.sweep_local import execute, warm_up
+        from dltrain.commands.sweep_local import execute
 
-        warm_up(self.task_function)  # while the jobs are composed
         return launch(self, job_overrides, initial_job_idx, execute)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 
 class StackedLauncher(Launcher):
-    """Jobs of one network together in this process, as one stacked model."""
+    """Jobs of one network together, as one stacked model."""
 
     stops_jobs = True  # where a sweeper says so, to go on later or never
 
