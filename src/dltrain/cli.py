@@ -27,6 +27,7 @@ COMMANDS = {
     "prepare": ("dltrain.commands.prepare", "pack a folder of images into a few large files"),
     "info": ("dltrain.commands.info", "what can be chosen, and what this machine has"),
 }
+NOTHING_CHANGED = " before it began; nothing was changed"
 USAGE = """\
 usage: dltrain COMMAND [key=value ...]
 
@@ -56,7 +57,8 @@ def exit_code_of(main: Callable[[], int]) -> int:
         return code
     except BaseException as error:
         if SIGNALS.came_early:  # whatever somebody has made of the SystemExit: Hydra wraps it
-            tell(f"stopped by {SIGNALS.name} before it began; nothing was changed")
+            said = f". To go on:\n  {SIGNALS.go_on}" if SIGNALS.go_on else NOTHING_CHANGED
+            tell(f"stopped by {SIGNALS.name}{said}")
             return SIGNALS.exit_code
         return code_of(error)
 

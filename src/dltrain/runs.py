@@ -52,11 +52,14 @@ def find_run(text: str) -> Path:
     if not text.strip() or len(os.fsencode(text)) > 3000 or not os.path.isdir(path):
         shown = text if len(text) <= 200 else f"{text[:197]}..."
         raise UserError(f"there is no directory `{shown}`")
-    if (path / "multirun.yaml").is_file() or (path / SWEEP).is_file():
+    if (path / CONFIG).is_file():
+        return path
+    named = [name for name in (SWEEP, JOBS, "multirun.yaml") if (path / name).is_file()]
+    if named and (SWEEP in named or any(path.glob(f"*/{CONFIG}"))):
         raise UserError(f"{text} is a sweep: name one of the runs in it, such as {text}/0_...")
-    if not (path / CONFIG).is_file():
-        raise UserError(f"{text} is not a run: it has no {CONFIG}")
-    return path
+    if named:
+        raise UserError(f"{text}: a sweep that ended before it began; type its command again")
+    raise UserError(f"{text} is not a run: it has no {CONFIG}")
 
 
 def refuse_links(path: Path) -> None:

@@ -15,8 +15,8 @@ import pytest
 from dltrain.claim import Claim
 from dltrain.commands.local_run import LocalRun, Unit
 from dltrain.commands.signals import Signals
-from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.commands.sweep_local import run_jobs
+from dltrain.commands.sweep_task import SweepTask, asked_of
 from dltrain.config import compose as composing
 from dltrain.sweeps.ledger import Ledger, read_ledger
 from dltrain.sweeps.live import Screen

@@ -99,7 +99,9 @@ def print_keys(group: str, choice: str, files: dict[str, Path], column: int) -> 
         keys = typed_keys(group, choice, files)
     except (OSError, ValueError) as error:
         keys = [f"({error})"]
-    words = [f"'{key}'" if " " in key else key for key in keys]
+    words = [
+        f'"{key}"' if "'" in key else f"'{key}'" if set(" {") & set(key) else key for key in keys
+    ]
     for line in wrapped("\n".join(words).replace(" ", "\xa0"), " " * (column + 3)):
         print(line.replace("\xa0", " "))  # what is quoted is not broken
 

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 from dltrain.commands.sweep_job import Outcome
-from dltrain.commands.sweep_launch import SweepTask
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.durable import synced_together
 from dltrain.errors import DltrainError
 from dltrain.sweeps.ledger import JobRecord

@@ -11,13 +11,13 @@ from dltrain.commands.job import run_job
 from dltrain.commands.run import Job
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep import resume_sweep
-from dltrain.commands.train import take_allowed_targets
+from dltrain.commands.train import take_allowed_targets, take_dry_run
 from dltrain.errors import UserError
 from dltrain.stored import apply_overrides, not_taken_over, stored_choices, stored_config
 from dltrain.sweeps.ledger import is_sweep
 
 HELP = """\
-usage: dltrain resume RUN|SWEEP [key=value ...] [--allow-target PACKAGE]
+usage: dltrain resume RUN|SWEEP [key=value ...] [--dry-run] [--allow-target PACKAGE]
 
 Continues the run in the directory RUN (or `latest`) from its newest good checkpoint: the same
 directory, the same curve, and bit for bit the same weights as if it had never stopped.
@@ -30,7 +30,7 @@ directory, the same curve, and bit for bit the same weights as if it had never s
 
 Of a sweep, jobs that are done stay as they are; those that were cut off go on from their own
 checkpoints, those that failed or never began are run, all with the configs that were recorded when
-the sweep began.
+the sweep began. With --dry-run they are listed, and nothing is run.
 
 What is typed replaces what the run's config.yaml says; a group choice replaces that group alone.
 """
@@ -42,6 +42,7 @@ def main(argv: list[str]) -> int:
         print(HELP, end="")
         return 0
     allowed, rest = take_allowed_targets(argv)
+    dry_run, rest = take_dry_run(rest)
     if not rest or any(arg.startswith("-") for arg in rest):
         flag = next((arg for arg in rest if arg.startswith("-")), None)
         what = f"there is no flag {flag}" if flag else "resume needs the directory of a run"
@@ -50,7 +51,9 @@ def main(argv: list[str]) -> int:
     if "=" in text and not os.path.isdir(text):
         raise UserError(f"resume needs a run before `{text}`: `dltrain resume RUN {text}`")
     if is_sweep(Path(text)):
-        return resume_sweep(Path(text), overrides, allowed)
+        return resume_sweep(Path(text), overrides, allowed, dry_run=dry_run)
+    if dry_run:
+        raise UserError(f"--dry-run lists the jobs of a sweep, and {text} is none")
     run_dir = runs.find_run(text)
     choices = stored_choices(run_dir)
     cfg = stored_config(run_dir)

@@ -25,6 +25,7 @@ class Signals:
             set()
         )  # Slurm may send SIGTERM first, and then the one that it was told
         self.on_stop: Callable[[int], None] | None = None
+        self.go_on = ""  # the command that goes on with what has been begun
         self._waits = False
 
     def take(self) -> None:
@@ -32,7 +33,7 @@ class Signals:
         if signal.getsignal(signal.SIGTERM) != self.handle:
             self.received = None
             self.all = set()
-        self.on_stop = None
+        self.on_stop, self.go_on = None, ""
         for number in STOPPING:
             try:
                 signal.signal(number, self.handle)

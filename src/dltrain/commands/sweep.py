@@ -15,8 +15,8 @@ from dltrain.claim import Claim
 from dltrain.commands.hydra_app import resolve_dir, through_hydra
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep_end import say_end
-from dltrain.commands.sweep_launch import SweepTask, asked_of
 from dltrain.commands.sweep_local import warm_pool
+from dltrain.commands.sweep_task import SweepTask, asked_of
 from dltrain.config import compose as composing
 from dltrain.config.grammar import write
 from dltrain.config.sweep import check_sweep
@@ -97,7 +97,9 @@ def nothing_left_behind(directory: Path) -> Iterator[None]:
         raise
 
 
-def resume_sweep(directory: Path, overrides: list[str], allowed: list[str]) -> int:
+def resume_sweep(
+    directory: Path, overrides: list[str], allowed: list[str], *, dry_run: bool = False
+) -> int:
     """Runs what is left of a sweep, with the configs that were recorded when it began.
 
     What may be typed is how its jobs are run: `sweep.*`, `hydra/launcher` and `hydra.launcher.*`.
@@ -108,7 +110,8 @@ def resume_sweep(directory: Path, overrides: list[str], allowed: list[str]) -> i
                 f"`{text}`: the jobs of a sweep are what they were when it began; how they are run "
                 "can be changed: sweep.jobs, sweep.on_error, hydra/launcher"
             )
-    with Claim(directory, what="the sweep's directory") as claim:
+    claim = Claim(directory, what="the sweep's directory")
+    with nullcontext() if dry_run else claim:
         ledger = read_ledger(directory)
         stored = stored_arguments(ledger.asked, overrides)
         cfg = composing.compose([*stored, *overrides])
@@ -124,7 +127,10 @@ def resume_sweep(directory: Path, overrides: list[str], allowed: list[str]) -> i
             asked=ledger.asked,
             argv=list(sys.argv),
             goes_on=True,
+            dry_run=dry_run,
         )
+        if dry_run:
+            return list_jobs(task, ["-m", *stored, *overrides])
         launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
         return run_sweep(task, ["-m", *stored, *overrides], launcher)
 
@@ -193,6 +199,8 @@ def list_jobs(task: SweepTask, argv: list[str]) -> int:
 def run_sweep(task: SweepTask, argv: list[str], launcher: str) -> int:
     """Through Hydra, whose sweeper and launcher are given the task."""
     quoted = str(task.folder).replace("\\", "\\\\").replace("'", "\\'")
+    if task.ledger.asked:
+        task.signals.go_on = task.go_on_by
     # .hydra/ is written by us, once the directory is known to hold no other run
     with task.closing:
         if launcher in WARM:

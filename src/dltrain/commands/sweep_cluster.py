@@ -5,7 +5,7 @@ from __future__ import annotations
 from shutil import which
 from typing import Any
 
-from dltrain.commands.sweep_launch import SweepTask
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.commands.sweep_watch import Watch
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 
-from dltrain.commands.sweep_launch import SweepTask
-from dltrain.sweeps.cluster import TYPED_ONLY
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.sweeps.ledger import FAILED, PENDING
 from dltrain.sweeps.table import end_table
 
@@ -27,14 +25,7 @@ def say_end(task: SweepTask) -> int:
     if count[PENDING]:
         why = f"stopped by {task.signals.name}: " if task.signals.received is not None else ""
         over = f"{len(states) - count[PENDING]} of {len(states)} jobs are over"
-        print(f"\n{why}{over}. To go on:\n  {command_to_go_on(task)}")
+        print(f"\n{why}{over}. To go on:\n  {task.go_on_by}")
     failed = count[FAILED] + len(task.foreign)
     print(f"\n{task.folder}: {failed} failed" if failed else f"\nsweep: {task.folder}")
     return failed
-
-
-def command_to_go_on(task: SweepTask) -> str:
-    """What a shell runs, and code of the user's own, is typed again: never taken from a file."""
-    typed = [text for text in task.argv if text.lstrip("+").startswith(TYPED_ONLY)]
-    allowed = [word for name in task.allowed for word in ("--allow-target", name)]
-    return shlex.join(["dltrain", "resume", str(task.folder), *typed, *allowed])

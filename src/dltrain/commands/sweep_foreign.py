@@ -19,7 +19,7 @@ from dltrain.config import compose as composing
 from dltrain.errors import DltrainError
 
 if TYPE_CHECKING:
-    from dltrain.commands.sweep_launch import SweepTask
+    from dltrain.commands.sweep_task import SweepTask
 
 
 def run_foreign(task: SweepTask, cfg: DictConfig) -> float | None:

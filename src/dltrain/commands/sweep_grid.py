@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from dltrain.commands.sweep_launch import SweepTask
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
 from dltrain.config.grammar import Term, read_terms, term_of

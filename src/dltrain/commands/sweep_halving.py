@@ -7,7 +7,7 @@ from typing import Any
 
 from dltrain import runs
 from dltrain.commands.sweep_grid import grid_jobs
-from dltrain.commands.sweep_launch import SweepTask
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.evaluations import Evaluation, read_evaluations

@@ -8,7 +8,7 @@ from pathlib import Path
 from dltrain.commands.job import GPU_DEVICES
 from dltrain.commands.local_run import Judge, LocalRun, Unit
 from dltrain.commands.sweep_job import Outcome
-from dltrain.commands.sweep_launch import SweepTask
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.ledger import JobRecord
 from dltrain.sweeps.live import choose_screen

@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from dltrain import cores, runs
 from dltrain.commands.sweep_grid import ComposedFacts
 from dltrain.commands.sweep_halving import monitored, refuse_launcher
-from dltrain.commands.sweep_launch import SweepTask
 from dltrain.commands.sweep_search_space import check_ends, read_space, stored_space
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.chooser import Chooser

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from dltrain import runs
 from dltrain.commands.checked import checked
 from dltrain.commands.sweep_grid import ComposedFacts, reader, typed_terms
-from dltrain.commands.sweep_launch import SweepTask
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.config import compose as composing
 from dltrain.config.grammar import Term
 from dltrain.config.sweep import check_sweep

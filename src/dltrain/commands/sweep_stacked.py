@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dltrain.commands.local_run import Unit, say_alone
-from dltrain.commands.sweep_launch import SweepTask
 from dltrain.commands.sweep_local import run_units, slots_for, warm_pool
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.sweeps.ledger import JobRecord
 from dltrain.sweeps.stackable import plan
 from dltrain.sweeps.warm import modules_of

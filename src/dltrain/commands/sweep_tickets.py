@@ -12,8 +12,8 @@ from typing import Any
 
 from dltrain import plain, runs
 from dltrain.claim import is_held
-from dltrain.commands.sweep_launch import SweepTask
 from dltrain.commands.sweep_node import STOP, TOLD, file_of, read_outcome
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.sweeps.cluster import PLACE, Engine
 from dltrain.sweeps.ledger import JobRecord
 

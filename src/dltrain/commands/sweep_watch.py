@@ -11,10 +11,9 @@ from pathlib import Path
 
 from dltrain.claim import is_held
 from dltrain.commands.local_run import describe
-from dltrain.commands.sweep_end import command_to_go_on
 from dltrain.commands.sweep_job import Outcome
-from dltrain.commands.sweep_launch import SweepTask
 from dltrain.commands.sweep_node import BEGAN, TOLD, NodeJob, file_of, read_outcome
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.commands.sweep_tickets import Ticket, found_again
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.cluster import PLACE, Engine, Share, new_place
@@ -215,7 +214,7 @@ class Watch:
         """This process is to end: the jobs need it no more."""
         count = in_words(len(self.tickets))
         self.screen.say(f"left alone: {count} of {self.engine.name}. To watch them again:")
-        self.screen.say(f"  {command_to_go_on(self.task)}")
+        self.screen.say(f"  {self.task.go_on_by}")
 
     def say_what_goes_on(self) -> None:
         names = [ticket.job.directory for ticket in self.tickets.values()]

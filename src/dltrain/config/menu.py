@@ -58,10 +58,30 @@ def read(file: Path) -> dict[str, Any]:
 def leaves(node: Mapping[Any, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
     for name, value in node.items():
         key = f"{prefix}{name}"
-        if isinstance(value, dict) and depth < MAX_DEPTH:
+        if isinstance(value, dict) and any("." in str(inner) for inner in value):
+            yield key, flow(value)  # what it holds has dotted keys of its own
+        elif isinstance(value, dict) and depth < MAX_DEPTH:
             yield from leaves(value, f"{key}.", depth + 1)
         elif not str(name).startswith("_") and "${" not in str(value):
             yield key, text(value)
+
+
+def flow(value: Any) -> str:
+    from dltrain.config.grammar import write
+
+    return write(numbers(value))
+
+
+def numbers(value: Any) -> Any:
+    """`1e-4` is text to YAML, and a number to Hydra."""
+    if isinstance(value, dict):
+        return {key: numbers(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [numbers(each) for each in value]
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def text(value: Any) -> str:
