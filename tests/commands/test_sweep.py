@@ -137,3 +137,15 @@ def test_hydra_mode_multirun_is_a_sweep_too(dltrain, tmp_path):
     outcome = dltrain("train", "hydra.mode=MULTIRUN", "trainer.max_steps=1", "model=linear")
     assert outcome.code == 0, outcome.err
     assert jobs(tmp_path)[0].name.endswith("_sweep")
+
+
+def test_two_sweeps_of_one_name_that_we_made_have_each_their_own(dltrain, tmp_path):
+    argv = ("train", "-m", "trainer.max_epochs=1", "model.hidden_sizes=[8]",
+            "hydra.sweep.dir='here_${now:%Y}'", "seed=0")  # fmt: skip
+    for _ in range(2):
+        outcome = dltrain(*argv)
+        assert outcome.code == 0, outcome.err
+    first, second = sorted(tmp_path.glob("here_*"))
+    assert second.name == f"{first.name}_2"
+    for sweep in (first, second):
+        assert [path.parent.name for path in sweep.glob("*/run.json")] == ["0"]

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dltrain.commands.sweep_stacked import parts
 from dltrain.sweeps.ledger import read_ledger
 
 SHORT = ("trainer.max_epochs=2", "trainer.threads=1", "model.hidden_sizes=[8]")
@@ -164,7 +165,7 @@ def test_a_sweeper_stops_them_on_their_way(dltrain, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-def test_killed_and_resumed_it_ends_as_one_that_never_was(number, start, dltrain, pair, tmp_path):
+def test_killed_and_resumed_it_ends_as_one_that_never_was(number, start, dltrain, tmp_path):
     argv = ("train", "-m", "hydra.sweep.dir=here", STACKED, *VARIED, "callbacks=[default,ema]",
             "trainer.max_epochs=12", "trainer.threads=1", "model.hidden_sizes=[8]")  # fmt: skip
     process = start(*argv)
@@ -174,6 +175,8 @@ def test_killed_and_resumed_it_ends_as_one_that_never_was(number, start, dltrain
         time.sleep(0.01)
     process.send_signal(number)
     process.communicate(timeout=60)
+    assert process.returncode == (-number if number == signal.SIGKILL else 130)
+    assert "pending" in {s.state for s in read_ledger(tmp_path / "here").states()}
     outcome = dltrain("resume", "here")
     assert outcome.code == 0, outcome.err
     dltrain(*("there" if a == "here" else a.replace("=here", "=there") for a in argv))
@@ -182,3 +185,99 @@ def test_killed_and_resumed_it_ends_as_one_that_never_was(number, start, dltrain
         mine, theirs = rows_of(tmp_path / "here" / each.name), rows_of(each)
         assert [r["step"] for r in mine] == [r["step"] for r in theirs]
         assert mine[-1]["loss"] == pytest.approx(theirs[-1]["loss"], rel=0.02)
+
+
+# ---------------------------------------------------------------------- processes, and their ends
+
+MODELS = """
+import os, signal
+from pathlib import Path
+from torch import nn
+
+class Own(nn.Module):
+    def __init__(self, what):
+        super().__init__()
+        self.layer, self.what = nn.Linear(64, 10), what
+
+    def forward(self, x):
+        if self.training and Path("now").exists():
+            if self.what == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise RuntimeError("as it happens")
+        return self.layer(x.flatten(1))
+"""
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    (tmp_path / "own_models.py").write_text(MODELS)
+    (tmp_path / "mine" / "model").mkdir(parents=True)
+    (tmp_path / "mine" / "model" / "own.yaml").write_text("{_target_: own_models.Own, what: x}\n")
+    (tmp_path / "now").touch()
+    return ("train", "-m", "hydra.sweep.dir=here", STACKED, "--allow-target", "own_models",
+            "--config-dir=mine", "model=own", *SHORT[:2])  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("kill", "was killed by SIGKILL"),
+        pytest.param("raise", "as it happens", marks=pytest.mark.slow),
+    ],
+)
+def test_what_ends_a_stack_is_the_failure_of_its_jobs(own_model, what, reason, dltrain, tmp_path):
+    outcome = dltrain(*own_model, f"model.what={what}", "seed=0,1")
+    assert outcome.code == 1
+    states = read_ledger(tmp_path / "here").states()
+    assert [state.state for state in states] == ["failed"] * 2
+    assert all(reason in state.reason for state in states)
+    assert ("its process" in outcome.err) is (what == "kill")
+    (tmp_path / "now").unlink()
+    assert dltrain("resume", "here", "--allow-target", "own_models").code == 0
+    assert [s.state for s in read_ledger(tmp_path / "here").states()] == ["done"] * 2
+
+
+def test_a_group_is_cut_into_as_many_processes_as_run_at_once(dltrain, tmp_path):
+    outcome = dltrain(
+        "train", "-m", "hydra.sweep.dir=here", "sweep.jobs=2", STACKED,
+        "trainer.max_epochs=1", "trainer.threads=1", "model.hidden_sizes=[8]", "sweep.repeat=8",
+    )  # fmt: skip
+    assert outcome.code == 0, outcome.err
+    pids = [json.loads(path.read_text())["pid"] for path in tmp_path.glob("here/*/run.json")]
+    assert [pids.count(pid) for pid in set(pids)] == [4, 4]
+
+
+@pytest.mark.parametrize(
+    ("num_jobs", "count", "lengths"),
+    [(16, 2, [8, 8]), (7, 2, [7]), (9, 4, [4, 5]), (2, 1, [2]), (64, 3, [21, 21, 22])],
+)  # fmt: skip
+def test_parts_are_whole_alike_and_not_too_small(num_jobs, count, lengths):
+    found = parts(list(range(num_jobs)), count)
+    assert [len(part) for part in found] == lengths
+    assert [job for part in found for job in part] == list(range(num_jobs))
+
+
+@pytest.mark.slow
+def test_a_job_that_failed_in_a_stack_is_tried_again(dltrain, tmp_path):
+    outcome = dltrain(
+        "train", "-m", "hydra.sweep.dir=here", STACKED, *SHORT, "sweep.on_error=retry:1",
+        "optimizer=sgd", "optimizer.lr=0.01,1e30",
+    )  # fmt: skip
+    assert outcome.code == 1
+    ledger = read_ledger(tmp_path / "here")
+    events = [[event["state"] for event in ledger.events[number]] for number in (0, 1)]
+    assert events == [["running", "done"], ["running", "failed"] * 2]
+
+
+def test_ctrl_c_while_a_stack_is_opened_trains_none_to_its_end(start, tmp_path):
+    process = start(
+        "train", "-m", "hydra.sweep.dir=here", STACKED, "trainer.max_epochs=1000000",
+        "sweep.jobs=1", "trainer.threads=1", "model.hidden_sizes=[8]", "sweep.repeat=30",
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("here/04_*")) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert {s.state for s in read_ledger(tmp_path / "here").states()} == {"pending"}

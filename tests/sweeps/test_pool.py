@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from dltrain.errors import DltrainError
+from dltrain.sweeps import warm
 from dltrain.sweeps.pool import Pool
 from dltrain.sweeps.starters import CAN_FORK, Forks, Fresh
+from dltrain.sweeps.warm import begun_early, take_starter, wants_jobs
 
 STARTERS = [
     pytest.param(Forks, marks=pytest.mark.skipif(not CAN_FORK, reason="no fork here")),
@@ -203,3 +205,46 @@ def test_a_module_that_cannot_be_imported_stops_no_other_job():
         pool.start(0, count=0, size=0, end=0)
         _, ends = until_ended(pool, [0])
     assert ends[0].ended.code == 0
+
+
+@pytest.mark.parametrize("starter", STARTERS)
+def test_a_signal_waits_until_a_process_has_handlers(starter):
+    with Pool(starter("entries:interrupted", [])) as pool:
+        pool.start(0)
+        pool.signal(signal.SIGINT)
+        _, ends = until_ended(pool, [0])
+    assert ends[0].ended.code == 130, ends[0].output
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        ("train -m seed=0,1", True),
+        ("train --multirun seed=0,1 hydra/launcher=stacked", True),
+        ("train seed=0", False),
+        ("train -m seed=0,1 --dry-run", False),
+        ("train -m seed=0,1 --cfg=job", False),
+        ("train -m seed=0,1 hydra/launcher=basic", False),
+        ("train -m seed=0,1 --allow-target=mine", False),
+        ("compare -m", False),
+    ],
+)
+def test_what_jobs_import_is_begun_early_for_sweeps_alone(argv, wanted):
+    assert wants_jobs(argv.split()) is wanted
+
+
+@only_linux
+def test_what_was_begun_early_and_nobody_took_is_ended():
+    with begun_early(["train", "-m"]):
+        (starter,) = warm._begun
+        process = starter._process
+        assert process.poll() is None
+    assert process.poll() is not None
+    assert not warm._begun
+
+
+def test_what_was_begun_early_is_taken_once():
+    with begun_early(["train", "-m"]):
+        (starter,) = warm._begun
+        with Pool(take_starter()), Pool(take_starter()) as other:
+            assert other._starter is not starter

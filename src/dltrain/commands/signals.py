@@ -21,9 +21,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self.all: set[int] = (
-            set()
-        )  # Slurm may send SIGTERM first, and then the one that it was told
+        # Slurm may send SIGTERM first, and then the one that it was told
+        self.all: set[int] = set()
         self.on_stop: Callable[[int], None] | None = None
         self.go_on = ""  # the command that goes on with what has been begun
         self._waits = False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import resource
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from dltrain.engine.together import Member
 
 log = logging.getLogger("dltrain")
+MAX_OPEN_FILES = 4096  # each of 64 members has a few, and macOS grants 256 unless asked
 
 
 class Group:
@@ -54,6 +57,7 @@ class Group:
 
         log.setLevel(logging.DEBUG)
         log.propagate = False
+        allow_open_files(MAX_OPEN_FILES)
         self.neighbours = neighbours
         try:
             refuse_several_processes()
@@ -115,10 +119,8 @@ class Group:
         try:
             with storage_errors(), synced_together():
                 self.begin(members, data)
-        except (
-            StorageError,
-            OSError,
-        ) as error:  # the disk is full: of what was written nothing is sure
+        except (StorageError, OSError) as error:
+            # The disk is full: of what was written nothing is sure
             for member in members:
                 member.error = error
         count = len(members)
@@ -142,7 +144,9 @@ class Group:
             trainer = run.run.trainer
             members.append(Member(trainer, run.speaking))
             self.open[trainer] = run
-            if len(members) == 1:
+            if SIGNALS.received is not None:  # while it was opened: `stop_all` did not see it
+                trainer.stop(SIGNAL, SIGNALS.received)
+            elif len(members) == 1:
                 room = self.how_many(trainer)
 
     def open_next(self, record: JobRecord, data: Data) -> StackedRun | None:
@@ -163,7 +167,10 @@ class Group:
         from dltrain.engine.stack_choice import how_many
 
         batch = next(trainer.train_loader.epoch(0))
-        return how_many(trainer, batch, memory_for_training(self.device) / self.neighbours)
+        try:
+            return how_many(trainer, batch, memory_for_training(self.device) / self.neighbours)
+        except Exception:  # of a pass by this model: its first step will tell
+            return 1
 
     def end(self, members: list[Member]) -> None:
         """Their files are synced together; their directories are held until then."""
@@ -183,3 +190,11 @@ class Group:
     def stop_all(self, number: int) -> None:
         for trainer in list(self.open):
             trainer.stop(SIGNAL, number)
+
+
+def allow_open_files(wanted: int) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

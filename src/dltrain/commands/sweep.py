@@ -56,8 +56,12 @@ def sweep(
     if not str(cfg.hydra.sweeper._target_).startswith("hydra_plugins.dltrain."):
         refuse_empty(overrides, parsed, config)
         refuse_unheard(asked)
-    claim = Claim(directory, what="the sweep's directory")
+    # A name of the second of the start may be another's who was as fast: it gets a suffix
+    unresolved: Any = OmegaConf.to_container(cfg.hydra.sweep)
+    is_new = "${now:" in str(unresolved["dir"])
+    claim = Claim(directory, fresh=is_new, what="the sweep's directory")
     with nullcontext() if dry_run else claim:
+        directory = claim.take() if is_new and not dry_run else directory
         goes_on = is_sweep(directory)
         if not goes_on:
             refuse_foreign_runs(directory)
@@ -86,11 +90,13 @@ def sweep(
 def nothing_left_behind(directory: Path) -> Iterator[None]:
     """Hydra's own sweeper makes the directory before a job is looked at: a mistake undoes that."""
     new = [path for path in (directory, *directory.parents) if not path.exists()]
+    record = directory / "multirun.yaml"
+    had_record = record.exists()
     try:
         yield
     except BaseException:
-        if new and not is_sweep(directory):
-            (directory / "multirun.yaml").unlink(missing_ok=True)
+        if not had_record and not is_sweep(directory):
+            record.unlink(missing_ok=True)
             with suppress(OSError):  # there is something in it
                 for path in new:
                     path.rmdir()

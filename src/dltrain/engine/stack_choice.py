@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +27,6 @@ TOLERANCE = 1e-3  # relative, of a loss: another order of sums is 1e-6, bf16 1e-
 # of all that on its way to the disk
 COPIES = 10
 MAX_TOGETHER = 64  # more share nothing that costs, and each has files open
-
-
 # What the processor works on at each step (weights, gradients, two moments) stays in its cache, or
 # waits for memory: 64 MLPs of 85,000 weights took 1.15 times the CPU time of four times 16
 CACHE_BYTES, CACHED_COPIES, LEAST_TOGETHER = 32 << 20, 4, 16
@@ -177,7 +174,7 @@ def bytes_kept(trainer: Trainer, batch: Any) -> int:
 
     stack = Stack([trainer], LOOP)
     hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with untouched(stack), hooks, nullcontext():
+    with untouched(stack), hooks:
         loss_of(trainer, batch)
     stack.release()
     return found

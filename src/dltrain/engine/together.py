@@ -194,13 +194,19 @@ class Together:
         for member in going_on:
             member.trainer.clock.stop()
         for member in due:
-            with member.acting():
-                if self.stack is not None and self.choice.draws:
-                    renew_generator(member.trainer.device)
+            with self.acting_anew(member):
                 member.attempt(member.trainer.after_step)
         set_generators(outer, due[0].trainer.device)
         for member in going_on:
             member.trainer.clock.start()
+
+    @contextmanager
+    def acting_anew(self, member: Member) -> Iterator[None]:
+        """What is saved within does not begin again with what its first steps would have drawn."""
+        with member.acting():
+            if self.stack is not None and self.choice.draws:
+                renew_generator(member.trainer.device)
+            yield
 
     # ------------------------------------------------------------------ the end of some
 
@@ -215,7 +221,7 @@ class Together:
             detach(member.trainer.model)
         for member in leaving:
             if member.error is None:
-                with member.acting():
+                with self.acting_anew(member):
                     member.attempt(member.trainer.finish)
         self.on_end(leaving)
         set_generators(outer, leaving[0].trainer.device)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from dltrain.errors import DltrainError
+from dltrain.lifetime import signals_held_back
 from dltrain.sweeps.zygote import MAX_DATAGRAM, kill_group
 
 # The first line of both: the modules that this process finds, and no others
@@ -128,14 +129,15 @@ class Fresh:
     def start(self, key: int, channel: socket.socket, output: int) -> None:
         setup = {"channel": channel.fileno(), "lifeline": self._lifeline, "entry": self._entry}
         command = _LINE.format(path=sys.path, module="fresh", setup=setup)
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-c", command],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=output,
-            pass_fds=[channel.fileno(), self._lifeline],
-            start_new_session=True,
-        )
+        with signals_held_back():  # it inherits that, until it has handlers of its own
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-c", command],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=output,
+                pass_fds=[channel.fileno(), self._lifeline],
+                start_new_session=True,
+            )
         self._processes[key] = process
 
         def wait() -> None:
