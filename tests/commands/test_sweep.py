@@ -114,6 +114,9 @@ def test_a_sweep_does_not_write_over_another(dltrain, tmp_path):
     outcome = dltrain(*argv, "seed=1,3")
     assert outcome.code == 2
     assert "here holds another sweep: its job 1 has" in outcome.err
+    outcome = dltrain(*argv, "seed=1")
+    assert outcome.code == 2
+    assert "here holds another sweep: it has 2 jobs, and this command makes 1" in outcome.err
     assert jobs(tmp_path)[1] == ["0_seed=1", "1_seed=2"]
     assert all(path.read_bytes() == content for path, content in before.items())
 

@@ -148,6 +148,7 @@ def test_a_dry_run_says_the_rungs_and_writes_nothing(dltrain, tmp_path):
         ("sweep.halving.first=0.5epochs", "sweep.halving.first is '0.5epochs'; it must be a whole"),
         ("sweep.halving.first=5%", "sweep.halving.first is '5%'; it has the unit '%'"),
         ("sweep.halving.frist=2epochs", "`sweep.halving.frist`; did you mean `first`?"),
+        ("sweep.halving.first=20epochs", "first is 20epochs, and job 0 trains"),
         ("checkpoint.monitor=accuracy/val,loss/val", "compared by checkpoint.monitor, which must"),
     ],
 )  # fmt: skip

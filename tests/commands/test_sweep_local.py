@@ -290,12 +290,22 @@ def test_on_error_stop_begins_no_other_and_lets_what_runs_save(task, folder, cap
     assert status(folder / "here" / "1_lr=0.01") == "interrupted"
     assert not (folder / "here" / "2_lr=0.1").exists()
     assert sweep.exit_code == 1
-    assert "sweep.on_error=stop: 1 running job save and stop" in capsys.readouterr().out
+    assert "sweep.on_error=stop: 1 running job saves and stops" in capsys.readouterr().out
 
 
-def test_on_error_retry_tries_again_so_many_times(task, folder):
+def test_on_error_stop_ends_where_nothing_runs_any_more(task):
+    sweep = task(["1e38", 0.01, 0.1], "optimizer=sgd", on_error="stop", jobs=1)
+    run_jobs(sweep, all_jobs(sweep))
+    assert states_of(sweep) == ["failed", "pending", "pending"]
+
+
+def test_on_error_retry_tries_again_so_many_times(task, folder, capsys):
     sweep = task(["1e38"], "optimizer=sgd", on_error="retry:2")
     run_jobs(sweep, all_jobs(sweep))
+    out = capsys.readouterr().out
+    assert "failed, try 1 of 3" in out
+    assert "1 of 1 are over" in out
+    assert "2 of 1" not in out
     events = [event["state"] for event in sweep.ledger.events[0]]
     assert events == ["running", "failed"] * 3
 

@@ -67,6 +67,35 @@ def test_of_a_finished_sweep_nothing_is_left(dltrain, sweep):
     assert {path: path.read_bytes() for path in runs} == {path: files[path] for path in runs}
 
 
+def test_latest_is_the_sweep_of_which_jobs_are_left(dltrain, sweep, tmp_path):
+    below = tmp_path / "outputs" / "here"
+    below.parent.mkdir()
+    sweep.rename(below)
+    cut_off(below, 1)
+    outcome = dltrain("resume", "latest", cwd=tmp_path)
+    assert outcome.code == 0, outcome.err
+    assert "latest     is of a sweep with 1 jobs left: outputs/here" in outcome.out
+    assert trained(outcome) == [NAMES[1]]
+
+
+def test_a_job_keeps_what_the_sweep_compares_it_by(dltrain, sweep):
+    before = results(sweep)
+    outcome = dltrain("resume", f"here/{NAMES[1]}", "optimizer.lr=0.5", "trainer.max_epochs=3")
+    assert outcome.code == 2
+    assert "this one is the job with optimizer.lr=0.001" in outcome.err
+    assert results(sweep) == before
+    assert dltrain("resume", f"here/{NAMES[1]}", "trainer.max_epochs=3").code == 0
+
+
+def test_a_dry_run_of_a_resume_lists_what_is_left(dltrain, sweep):
+    shutil.rmtree(sweep / NAMES[2])
+    before = sorted(sweep.rglob("*"))
+    outcome = dltrain("resume", "here", "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "3 jobs, 2 of them done" in outcome.out
+    assert sorted(sweep.rglob("*")) == before
+
+
 def test_an_edited_yaml_changes_no_job(dltrain, tmp_path):
     mine = tmp_path / "mine" / "model" / "small.yaml"
     mine.parent.mkdir(parents=True)

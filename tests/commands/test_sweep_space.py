@@ -235,6 +235,10 @@ MISTAKES = {
     "train -m hydra.sweep.dir=a,b": "`hydra.sweep.dir=a,b`|Hydra's own",
     "train -m hydra/sweeper=basic seed=1,2 sweep.repeat=2": "sweep.repeat|hydra/sweeper=grid",
     "train -m --dry-run hydra/sweeper=optuna seed=1,2": "--dry-run|hydra/sweeper=optuna",
+    "train -m seed=1,2 sweep.halving.first=2epochs": "sweep.halving.first|hydra/sweeper=halving",
+    "train -m seed=1,2 sweep.optuna.trials=3": "sweep.optuna.trials|hydra/sweeper=optuna",
+    "train -m model=linear,mlp 'model.hidden_sizes=[8],[9]'":
+        "job 0: model=linear model.hidden_sizes=[8]|'sweep.when={model.hidden_sizes:{model:NAME}}'",
 }  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """What a sweep shows: while it runs, and when it is over."""
 
+from dataclasses import replace
+
 import pytest
 
 from dltrain.sweeps.ledger import JobRecord, JobState
@@ -34,8 +36,14 @@ def test_the_best_comes_first_and_what_failed_last_with_its_reason():
     ]
 
 
+def of_loss(states):
+    """The same jobs, compared by their loss."""
+    config = {"checkpoint": {"monitor": "loss/val", "mode": "min"}}
+    return [replace(state, job=replace(state.job, config=config)) for state in states]
+
+
 def test_a_loss_is_best_where_it_is_least():
-    lines = end_table(STATES, "loss/val", "min", 80)
+    lines = end_table(of_loss(STATES), "loss/val", "min", 80)
     assert [line[0] for line in lines[1:4]] == ["3", "0", "1"]
     assert "0.95" in lines[3]
 
@@ -54,8 +62,14 @@ def test_a_table_is_never_wider_than_the_screen(width):
 def test_nothing_has_begun_and_nothing_varies():
     assert end_table([], "loss/val", "min", 80) == []
     assert end_table(STATES[4:], "loss/val", "min", 80) == []
-    lines = end_table([JobState(job(0), "done", 0.5, "", 1, 1.0, 1)], "loss/val", "min", 80)
-    assert lines[1].split() == ["0", "0.5", "1", "0:01", "done"]
+    lines = end_table([JobState(job(0), "done", 0.5, "", 1, 1.0, 1)], "accuracy/val", "max", 80)
+    assert lines[1].split() == ["0", "50.00%", "1", "0:01", "done"]
+
+
+def test_what_is_judged_by_another_metric_is_not_among_the_best():
+    lines = end_table([STATES[0], *of_loss(STATES[1:2])], "accuracy/val", "max", 80)
+    assert [line.split()[0] for line in lines[1:]] == ["0", "1"]
+    assert lines[2].split()[3:5] == ["loss/val", "0.95"]
 
 
 def test_many_jobs_are_counted():

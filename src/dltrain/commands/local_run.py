@@ -72,11 +72,14 @@ class LocalRun:
                 self.obey()
                 while self.waiting and self.free:
                     self.start(self.waiting.popleft(), self.free.pop(0))
+                if not self.running:
+                    continue  # what waited was begun by nobody: there is nothing to wait for
                 events = self.pool.wait(self.screen.pause)
                 with synced_together():  # what the ledger is told of all of them
                     for event in events:
                         self.take(event)
-                self.screen.num_waiting = sum(len(unit.jobs) for unit in self.waiting)
+                units = (*self.waiting, *self.running.values())
+                self.screen.num_waiting = sum(len(unit.unopened) for unit in units)
                 self.screen.refresh()
         except DltrainError as error:  # there is nobody to start jobs any more
             again = f"`dltrain resume {self.task.folder}` goes on from the newest checkpoints"
@@ -100,9 +103,7 @@ class LocalRun:
         if num_open:
             why = "sweep.on_error=stop" if signals.received is None else signals.name
             again = "; once more ends them at once" if signals.received == signal.SIGINT else ""
-            self.screen.say(
-                f"{why}: {num_open} running job{'s' * (num_open > 1)} save and stop{again}"
-            )
+            self.screen.say(f"{why}: {jobs_that_save(num_open)}{again}")
         self.pool.signal(self.asked)
 
     # ------------------------------------------------------------------ processes
@@ -187,15 +188,22 @@ class LocalRun:
         unit.over.add(job.number)
         outcome = self.outcomes[job.number]
         pruned = outcome.stopped and job.number in self.stopped
-        self.screen.ended(job, describe(outcome, pruned=pruned), outcome.result)
+        decision = self.task.may_go_on(job, outcome)
+        how = describe(outcome, pruned=pruned)
+        if decision == "again":
+            how = f"failed, try {self.task.retried[job.number]} of {self.task.num_tries}"
+        self.screen.ended(job, how, outcome.result)
         with self.screen.aside():
             self.task.end(job, outcome, pruned=pruned)
-        decision = self.task.may_go_on(job, outcome)
         if decision == "again":
             self.waiting.appendleft(Unit([job]))
             del self.outcomes[job.number]
         elif decision == "stop" and self.asked is None:
             self.asked = signal.SIGTERM
+
+
+def jobs_that_save(count: int) -> str:
+    return "1 running job saves and stops" if count == 1 else f"{count} running jobs save and stop"
 
 
 def say_alone(jobs: Sequence[JobRecord], why: str) -> str:

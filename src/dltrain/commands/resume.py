@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dltrain import runs
@@ -14,7 +15,7 @@ from dltrain.commands.sweep import resume_sweep
 from dltrain.commands.train import take_allowed_targets, take_dry_run
 from dltrain.errors import UserError
 from dltrain.stored import apply_overrides, not_taken_over, stored_choices, stored_config
-from dltrain.sweeps.ledger import is_sweep
+from dltrain.sweeps.ledger import PENDING, JobState, is_sweep, read_ledger
 
 HELP = """\
 usage: dltrain resume RUN|SWEEP [key=value ...] [--dry-run] [--allow-target PACKAGE]
@@ -27,6 +28,8 @@ directory, the same curve, and bit for bit the same weights as if it had never s
   dltrain resume latest optimizer=sgd optimizer.lr=0.1
 
   dltrain resume outputs/digits_mlp/2026-01-01_12-00-00_sweep     # what is left of a sweep
+
+`latest` is the whole sweep where the newest run is one of its jobs, and some are left.
 
 Of a sweep, jobs that are done stay as they are; those that were cut off go on from their own
 checkpoints, those that failed or never began are run, all with the configs that were recorded when
@@ -55,6 +58,14 @@ def main(argv: list[str]) -> int:
     if dry_run:
         raise UserError(f"--dry-run lists the jobs of a sweep, and {text} is none")
     run_dir = runs.find_run(text)
+    sweep = run_dir.parent if is_sweep(run_dir.parent) else None
+    if sweep is not None:
+        states = read_ledger(sweep).states()
+        num_left = sum(state.state == PENDING for state in states)
+        if text == "latest" and num_left and not overrides:
+            print(f"latest     is of a sweep with {num_left} jobs left: {sweep}")
+            return resume_sweep(sweep, [], allowed)
+        refuse_what_varies(sweep, run_dir, states, overrides)
     choices = stored_choices(run_dir)
     cfg = stored_config(run_dir)
     apply_overrides(cfg, overrides, choices)
@@ -70,3 +81,18 @@ def main(argv: list[str]) -> int:
         resume=True,
     )
     return run_job(job, SIGNALS).exit_code
+
+
+def refuse_what_varies(
+    sweep: Path, run_dir: Path, states: Sequence[JobState], overrides: Sequence[str]
+) -> None:
+    """The sweep's table and the run's name would go on to say what it was."""
+    for job in (state.job for state in states if state.job.directory == run_dir.name):
+        for text in overrides:
+            key, _, value = text.lstrip("+~").partition("=")
+            if key in job.swept and value != job.swept[key]:
+                raise UserError(
+                    f"`{text}`: {sweep} compares its jobs by {key}, and this one is the job with "
+                    f"{key}={job.swept[key]}\n"
+                    "begin a run of its own with `dltrain train`; init_from=RUN takes its weights"
+                )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from dltrain.claim import Claim
 from dltrain.commands.hydra_app import resolve_dir, through_hydra
@@ -47,18 +47,16 @@ def sweep(
     parsed = composing.parse_overrides(overrides) if well_formed(overrides, config) else []
     composing.refuse_duplicates(overrides)
     pairs = list(zip(overrides, parsed, strict=True))
-    fixed = [text for text, override in pairs if not override.is_sweep_override()]
     # Before the jobs are composed: the values of a job must not reach ${hydra:...} in it
-    cfg = composing.compose(fixed, **config)
+    cfg = composing.compose(of_all_jobs(pairs), **config)
     directory = resolve_dir(cfg, "hydra.sweep.dir")
     asked = asked_of(sys.argv, overrides, allowed, cfg)
     refuse_hydra_keys(overrides, parsed)
+    refuse_other_sweepers(asked)
     if not str(cfg.hydra.sweeper._target_).startswith("hydra_plugins.dltrain."):
         refuse_empty(overrides, parsed, config)
         refuse_unheard(asked)
-    # A name of the second of the start may be another's who was as fast: it gets a suffix
-    unresolved: Any = OmegaConf.to_container(cfg.hydra.sweep)
-    is_new = "${now:" in str(unresolved["dir"])
+    is_new = is_named_by_time(cfg)  # another may have been as fast: it gets a suffix
     claim = Claim(directory, fresh=is_new, what="the sweep's directory")
     with nullcontext() if dry_run else claim:
         directory = claim.take() if is_new and not dry_run else directory
@@ -67,11 +65,7 @@ def sweep(
             refuse_foreign_runs(directory)
         ledger = read_ledger(directory) if goes_on else Ledger(directory)
         task = SweepTask(
-            folder=directory,
-            claim=claim,
-            ledger=ledger,
-            allowed=allowed,
-            signals=SIGNALS,
+            folder=directory, claim=claim, ledger=ledger, allowed=allowed, signals=SIGNALS,
             fixed={override.get_key_element().lstrip("+~") for _, override in pairs
                    if not override.is_sweep_override()},
             config=config,
@@ -84,6 +78,22 @@ def sweep(
         rest = [arg for arg in argv if not arg.startswith("hydra.sweep.dir=")]
         with nothing_left_behind(directory):
             return list_jobs(task, rest) if dry_run else run_sweep(task, rest, asked["launcher"])
+
+
+def of_all_jobs(pairs: Sequence[tuple[str, Any]]) -> list[str]:
+    """What is not swept over, and not of a group that is: `model=cnn,resnet20 model.stem=cifar`."""
+    swept = tuple(f"{o.key_or_group}." for _, o in pairs if o.is_sweep_override())
+    return [
+        text
+        for text, override in pairs
+        if not override.is_sweep_override()
+        and not override.get_key_element().lstrip("+~").startswith(swept)
+    ]
+
+
+def is_named_by_time(cfg: DictConfig) -> bool:
+    unresolved: Any = OmegaConf.to_container(cfg.hydra.sweep)
+    return "${now:" in str(unresolved["dir"])
 
 
 @contextmanager
@@ -232,6 +242,18 @@ def refuse_hydra_keys(overrides: list[str], parsed: list[Any]) -> None:
     for text, override in zip(overrides, parsed, strict=True):
         if override.is_sweep_override() and override.is_hydra_override():
             raise UserError(f"`{text}`: what is Hydra's own cannot be swept over; give one value")
+
+
+def refuse_other_sweepers(asked: dict[str, Any]) -> None:
+    """What is for one sweeper would be passed over in silence by the others."""
+    neutral = check_sweep(None)
+    for name in DECIDING:
+        if asked["sweeper"] != name and asked["settings"][name] != neutral[name]:
+            changed = [k for k, v in asked["settings"][name].items() if v != neutral[name][k]]
+            raise UserError(
+                f"sweep.{name}.{changed[0]} is for hydra/sweeper={name}, and this sweep has "
+                f"hydra/sweeper={asked['sweeper']}; add hydra/sweeper={name}, or leave it out"
+            )
 
 
 def refuse_unheard(asked: dict[str, Any]) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from dltrain import runs
+from dltrain.commands.budget import BUDGETS
 from dltrain.commands.sweep_grid import grid_jobs
 from dltrain.commands.sweep_task import SweepTask
+from dltrain.config.durations import EPOCHS, SECONDS, STEPS, parse_duration
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.evaluations import Evaluation, read_evaluations
 from dltrain.sweeps.halving import Decisions, Rung, halve, rungs_of
-from dltrain.sweeps.ledger import JobState
+from dltrain.sweeps.ledger import JobRecord, JobState
 
 MONITOR = "checkpoint.monitor"
 
@@ -27,6 +29,7 @@ def halving_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
         overrides = grid_jobs(sweeper, arguments)
         refuse_several({text for job in overrides for text in job if text.startswith(MONITOR)})
     settings = task.settings["halving"]
+    task.examine = lambda jobs: refuse_a_late_rung(settings["first"], jobs)
     rungs = rungs_of(len(overrides), settings["first"], settings["eta"])
     task.only = set()  # recorded, and not yet run
     returned = sweeper.launcher.launch(overrides, 0)
@@ -53,6 +56,23 @@ def refuse_launcher(launcher: Any, what: str) -> None:
             f"{what} stops jobs on their way, which {type(launcher).__name__} cannot do; take "
             "hydra/launcher=local or hydra/launcher=basic"
         )
+
+
+def refuse_a_late_rung(first: str, jobs: Sequence[JobRecord]) -> None:
+    """One at which a job is over stops nothing; told where both are counted in the same."""
+    duration = parse_duration(first, (STEPS, EPOCHS))
+    key = {EPOCHS: "max_epochs", STEPS: "max_steps"}[duration.unit]
+    for job in jobs:
+        trainer = job.config["trainer"]
+        length = trainer[key]
+        if not any(trainer[name] for name in BUDGETS):
+            budget = parse_duration(trainer["budget"], (STEPS, EPOCHS, SECONDS))
+            length = budget.amount if budget.unit == duration.unit else None
+        if length is not None and duration.amount >= length:
+            raise UserError(
+                f"sweep.halving.first is {first}, and job {job.number} trains {length:g} "
+                f"{duration.unit}: nothing would be stopped; give less"
+            )
 
 
 class Rungs:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from dltrain.commands.signals import Signals
 from dltrain.commands.sweep_job import Judge, Outcome, trusted
 from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
+from dltrain.config.messages import shorten
 from dltrain.config.sweep import check_sweep, is_of_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
@@ -63,6 +64,8 @@ class SweepTask:
     num_jobs: int = 0
     planned: dict[int, dict[str, str]] = field(default_factory=dict)
     pool: Any = None  # processes of a launcher that keeps them warm from one batch to the next
+    # What a sweeper has against jobs, before they are recorded: raises UserError
+    examine: Callable[[Sequence[JobRecord]], None] | None = None
     closing: ExitStack = field(default_factory=ExitStack)  # what is to end with the sweep
 
     def __call__(self, cfg: DictConfig) -> float | None:
@@ -81,17 +84,28 @@ class SweepTask:
         }
         for number in wanted.keys() & self.ledger.jobs.keys():
             self.refuse_another(self.ledger.jobs[number], wanted[number])
+        if not self.goes_on and self.planned and len(self.ledger.jobs) > len(self.planned):
+            raise UserError(
+                f"{self.folder} holds another sweep: it has {len(self.ledger.jobs)} jobs, and this "
+                f"command makes {len(self.planned)}\n"
+                f"`dltrain resume {self.folder}` goes on with it; or choose another hydra.sweep.dir"
+            )
         todo = sorted(wanted.keys() - self.ledger.jobs.keys())
         if not todo:
             return
         self.num_jobs = max(self.num_jobs, todo[-1] + 1)
         with Composer(**self.config) as composer:
-            new = [self.job_of(composer, number, wanted[number]) for number in todo]
-        self.refuse_equal(new)
+            new = [self.job_named(composer, number, wanted[number]) for number in todo]
+        self.inspect(new)
         if self.dry_run:
             self.ledger.jobs |= {job.number: job for job in new}
         else:
             self.record(new)
+
+    def inspect(self, jobs: Sequence[JobRecord]) -> None:
+        self.refuse_equal(jobs)
+        if self.examine is not None:
+            self.examine(jobs)
 
     def record(self, jobs: Sequence[JobRecord]) -> None:
         self.hold()
@@ -105,6 +119,23 @@ class SweepTask:
         """The sweep's directory, made if need be, for this process alone."""
         if self.claim.is_new:
             self.claim.take()
+
+    def job_named(self, composer: Composer, number: int, overrides: list[str]) -> JobRecord:
+        """`job_of`; of several jobs a mistake is told with the one that has it."""
+        try:
+            return self.job_of(composer, number, overrides)
+        except UserError as error:
+            swept = self.swept(number, overrides)
+            if self.num_jobs < 2 or not swept:
+                raise
+            first, *rest = str(error).splitlines()
+            for key in swept:
+                if f"there is no config key `{key}`" in first:
+                    group = key.partition(".")[0]
+                    hint = f"'sweep.when={{{key}:{{{group}:NAME}}}}'"
+                    rest = [f"for a key that only some jobs have: {hint}"]
+            named = shorten(" ".join(f"{key}={value}" for key, value in swept.items()), 200)
+            raise UserError("\n".join([f"{first} (job {number}: {named})", *rest])) from error
 
     def job_of(self, composer: Composer, number: int, overrides: list[str]) -> JobRecord:
         cfg = composer([*self.asked["hydra"], *overrides], number)
@@ -192,16 +223,21 @@ class SweepTask:
         where = f"\nits log: {log}" if log.exists() and str(log) not in outcome.reason else ""
         print_error(f"{job.directory}: {outcome.reason}{where}")
 
+    @property
+    def num_tries(self) -> int:
+        """Of a job that fails, the first among them."""
+        return 1 + int(str(self.settings["on_error"]).partition(":")[2] or 0)
+
     def may_go_on(self, job: JobRecord, outcome: Outcome) -> str:
         """What `sweep.on_error` makes of a job that has ended: `next`, `again` or `stop`."""
         if self.signals.received is not None:
             return "stop"
         if outcome.exit_code in (0, 130, 143):
             return "next"
-        policy, _, times = str(self.settings["on_error"]).partition(":")
+        policy = str(self.settings["on_error"]).partition(":")[0]
         tried = self.retried.get(job.number, 0)
         is_mistake = outcome.exit_code == UserError.exit_code  # the same again the next time
-        if policy == "retry" and tried < int(times) and not is_mistake:
+        if policy == "retry" and tried < self.num_tries - 1 and not is_mistake:
             self.retried[job.number] = tried + 1
             return "again"
         return "stop" if policy == "stop" else "next"

@@ -193,8 +193,12 @@ def draw(screen: Screen, width: int, height: int, *, ascii_only: bool = False) -
     counts += [f"{len(running)} running", f"{screen.num_waiting} to go"]
     left = screen.seconds_left()
     last = [", ".join(counts)] + ([f"{clock(left)} left"] if left is not None else [])
-    if screen.best is not None:
-        value, job = screen.best
+    best = screen.best
+    for each in running:
+        if each.best is not None and (best is None or is_better(each.job, each.best, best[0])):
+            best = (each.best, each.job)
+    if best is not None:
+        value, job = best
         monitor = job.config["checkpoint"]["monitor"]
         last.append(f"best {shown(monitor, value)}: job {job.number} {label(job)}")
     return [cut(line, width) for line in (*rows, SPACE.join(last))]

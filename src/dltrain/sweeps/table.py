@@ -18,7 +18,8 @@ def end_table(states: Sequence[JobState], monitor: str, mode: str, width: int) -
 
     Best by `monitor` and `mode`; those that failed come last, each with its reason below.
     """
-    begun = sorted((s for s in states if s.state != PENDING or s.step), key=lambda s: rank(s, mode))
+    begun = [state for state in states if state.state != PENDING or state.step]
+    begun.sort(key=lambda state: (monitor_of(state) != monitor, *rank(state, mode)))
     shown = begun[:MAX_ROWS]
     if not shown:
         return []
@@ -54,7 +55,13 @@ def labelled(shown: Sequence[JobState], ends: list[list[str]], width: int) -> li
 def ending(state: JobState, monitor: str) -> tuple[str, str, str, str]:
     step = "-" if state.best_step is None else f"{state.best_step:,}"
     time = "-" if state.seconds is None else clock(state.seconds)
-    return shown(monitor, state.result), step, time, state.state
+    own = monitor_of(state)  # in a sweep over what is monitored, they cannot be compared
+    value = shown(own, state.result) if own == monitor else f"{own} {shown(own, state.result)}"
+    return value, step, time, state.state
+
+
+def monitor_of(state: JobState) -> str:
+    return str(state.job.config["checkpoint"]["monitor"])
 
 
 def rank(state: JobState, mode: str) -> tuple[bool, float, int]:
