@@ -14,7 +14,7 @@ from dltrain.callbacks.ema import EMA
 from dltrain.data.augment import Crop, Flip
 from dltrain.data.resident import ResidentLoader
 from dltrain.engine import together
-from dltrain.engine.guard import HostGuard, refuse_nan
+from dltrain.engine.guard import DeviceGuard, HostGuard, refuse_nan
 from dltrain.engine.plan import SIGNAL, Plan
 from dltrain.engine.record import Recorder
 from dltrain.engine.saver import Saver
@@ -48,28 +48,37 @@ SGD = (torch.optim.SGD, {"lr": 0.05, "momentum": 0.9, "fused": True})
 ADAM = (torch.optim.Adam, {"lr": 0.003, "betas": (0.8, 0.99), "eps": 1e-4})
 
 
-def make_loader(num_samples, *, seed=0, shuffle=False, augmentations=()):
+def make_loader(num_samples, *, seed=0, shuffle=False, augmentations=(), device="cpu"):
     generator = torch.Generator().manual_seed(5)
     targets = torch.arange(num_samples) % 6
     inputs = torch.randint(0, 150, (num_samples, 1, 8, 8), generator=generator)
     inputs[:, :, 2:4] += 15 * targets[:, None, None, None]
     return ResidentLoader(
         inputs.to(torch.uint8), targets, batch_size=13 if shuffle else 20, mean=[0.3], std=[0.2],
-        device="cpu", shuffle=shuffle, seed=seed, augmentations=augmentations,
+        device=device, shuffle=shuffle, seed=seed, augmentations=augmentations,
     )  # fmt: skip
 
 
 def make(
     folder, model="mlp", *, seed=0, optimizer=ADAMW, num_steps=22, smoothing=0.0, clip=None,
-    schedule=None, callbacks=dict, accumulate=1, augmentations=(), skip=False, every=5, **more,
+    schedule=None, callbacks=dict, accumulate=1, augmentations=(), skip=False, every=5,
+    device="cpu", **more,
 ):  # fmt: skip
     """As a command builds a run: seeded, with its own files. 5 steps an epoch, the last short."""
     folder.mkdir(exist_ok=True, parents=True)
     seed_everything(seed)
-    network = MODELS[model](**more)
+    network = MODELS[model](**more).to(device)
     optimizer_class, options = optimizer
     made = optimizer_class(network.parameters(), **options)
-    train_loader = make_loader(60, seed=seed, shuffle=True, augmentations=augmentations)
+    on_device = device == "cuda" and options.get("fused")
+    guard = (
+        DeviceGuard(network, made, skip=skip)
+        if on_device
+        else HostGuard(network, torch.device(device), skip=skip)
+    )
+    train_loader = make_loader(
+        60, seed=seed, shuffle=True, augmentations=augmentations, device=device
+    )
     log = runs.MetricsLog(folder / runs.METRICS)
     trainer = Trainer(
         model=network,
@@ -78,11 +87,11 @@ def make(
             network,
             made,
             schedule=schedule or Cosine(final_factor=0.0, warmup=0.1),
-            guard=HostGuard(network, torch.device("cpu"), skip=skip),
+            guard=guard,
             clip=clip,
         ),
         train_loader=train_loader,
-        val_loader=make_loader(31),
+        val_loader=make_loader(31, device=device),
         plan=Plan(num_steps, math.inf, 4, every, every, len(train_loader)),
         recorder=Recorder(log, {}),
         saver=Saver(
@@ -186,8 +195,12 @@ METHODS = [
 ]  # fmt: skip
 
 
+cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=cuda)])
 @pytest.mark.parametrize(("model", "method"), METHODS)
-def test_each_is_what_it_is_alone_over_a_hundred_steps(check, model, method):
+def test_each_is_what_it_is_alone_over_a_hundred_steps(check, model, method, device):
     """Of another seed, learning rate, optimizer, schedule, smoothing, length."""
     steps = 100 if method != VMAP else 30
     check(
@@ -200,6 +213,7 @@ def test_each_is_what_it_is_alone_over_a_hundred_steps(check, model, method):
         method,
         model=model,
         every=50,
+        device=device,
     )
 
 
