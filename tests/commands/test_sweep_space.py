@@ -235,6 +235,7 @@ MISTAKES = {
     "train -m hydra.sweep.dir=a,b": "`hydra.sweep.dir=a,b`|Hydra's own",
     "train -m hydra/sweeper=basic seed=1,2 sweep.repeat=2": "sweep.repeat|hydra/sweeper=grid",
     "train -m --dry-run hydra/sweeper=optuna seed=1,2": "--dry-run|hydra/sweeper=optuna",
+    "train -m seed=1,2 +hydra.job.env_set.A=1": "hydra.job.env_set|A=... dltrain train",
     "train -m seed=1,2 sweep.halving.first=2epochs": "sweep.halving.first|hydra/sweeper=halving",
     "train -m seed=1,2 sweep.optuna.trials=3": "sweep.optuna.trials|hydra/sweeper=optuna",
     "train -m model=linear,mlp 'model.hidden_sizes=[8],[9]'":
@@ -267,3 +268,11 @@ def test_any_mistake_is_told_at_once_and_leaves_nothing(line, without_torch, tmp
 
 def test_how_a_sweep_runs_may_be_said_where_there_is_none(without_torch):
     assert without_torch("train", "--dry-run", "sweep.jobs=2", "sweep.on_error=stop").code == 0
+
+
+@pytest.mark.parametrize("text", ["zip: {a: 1}", "when: [1]"])
+def test_a_list_where_keys_belong_is_told_with_its_file(text, without_torch, tmp_path):
+    (tmp_path / "mine" / "sweep").mkdir(parents=True)
+    (tmp_path / "mine" / "sweep" / "odd.yaml").write_text(text)
+    outcome = without_torch("train", "-m", "--config-dir=mine", "sweep=odd")
+    assert_mended_by_the_user(outcome, ["sweep/odd.yaml: a list stands where keys"])

@@ -102,6 +102,12 @@ def compose(
         except COMPOSE_ERRORS as error:
             message = explain_compose_error(error, overrides, Choices(hydra, config_name))
             raise UserError(message) from error
+    if cfg.hydra.job.env_set:
+        name = next(iter(cfg.hydra.job.env_set))
+        raise UserError(
+            "hydra.job.env_set is not used: the libraries that read such variables do so earlier\n"
+            f"put it in front of the command: {name}=... dltrain train"
+        )
     HydraConfig.instance().set_config(cfg)  # what ${hydra:...} reads
     return cfg
 

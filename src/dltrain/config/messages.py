@@ -46,6 +46,8 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
     if isinstance(error, RecursionError):
         return "the configs include each other without end: look for a `defaults` that names itself"
     text = str(error)
+    if "\nCannot merge " in f"\n{text}":
+        return in_file(text) + "a list stands where keys and values belong, or the other way round"
     if text.startswith("Config group override must be"):
         return group_without_choice(overrides, choices)
     if match := re.match(r"You must specify '(.+?)'", text):
