@@ -31,12 +31,8 @@ class Choices(Protocol):
     def options(self, group: str) -> list[str]: ...
 
 
-def explain_compose_error(error: Exception, overrides: Sequence[str], choices: Choices) -> str:
-    """One to six lines for an error that was raised while composing `overrides`."""
-    if isinstance(error, OverrideParseException):
-        return unparsable(error)
-    if isinstance(error, MissingConfigException):
-        return missing_config(error, choices)
+def explain_file_error(error: Exception) -> str | None:
+    """What is wrong with a file whatever it says; None where it is something else."""
     if isinstance(error, YAMLError):
         return first_lines("a config file is not valid yaml: " + str(error))
     if isinstance(error, UnicodeDecodeError):
@@ -45,6 +41,17 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
         return "the current folder does not exist any more: cd into another"
     if isinstance(error, RecursionError):
         return "the configs include each other without end: look for a `defaults` that names itself"
+    return None
+
+
+def explain_compose_error(error: Exception, overrides: Sequence[str], choices: Choices) -> str:
+    """One to six lines for an error that was raised while composing `overrides`."""
+    if isinstance(error, OverrideParseException):
+        return unparsable(error)
+    if isinstance(error, MissingConfigException):
+        return missing_config(error, choices)
+    if of_file := explain_file_error(error):
+        return of_file
     text = str(error)
     if "\nCannot merge " in f"\n{text}":
         return in_file(text) + "a list stands where keys and values belong, or the other way round"
