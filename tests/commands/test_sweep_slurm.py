@@ -29,8 +29,8 @@ def slurm(tmp_path, monkeypatch):
     for name, value in install(tmp_path / "slurm").items():
         monkeypatch.setenv(name, value)
     # Whoever waits for a file server or a queue may wait for less here
-    monkeypatch.setattr("dltrain.commands.sweep_watch.POLL_SEC", {"submitit_slurm": 0.1})
-    monkeypatch.setattr("dltrain.commands.sweep_watch.GRACE_SEC", {"submitit_slurm": 0.5})
+    monkeypatch.setattr("dltrain.sweeps.submitit_engine.SlurmEngine.poll_sec", 0.1)
+    monkeypatch.setattr("dltrain.sweeps.submitit_engine.SlurmEngine.grace_sec", 0.5)
     monkeypatch.setattr("dltrain.sweeps.submitit_engine.ASK_EVERY_SEC", 0.5)
     state = tmp_path / "slurm" / "state"
     yield state
@@ -52,7 +52,22 @@ def under_way(tmp_path, start, *settings):
     return process, run
 
 
-def test_an_array_with_the_limits_that_were_asked_for(dltrain, slurm, tmp_path):
+@pytest.fixture
+def noted(tmp_path, monkeypatch):
+    """How many jobs the ledger knew as handed over, at each of its syncs."""
+    from dltrain.sweeps import ledger
+
+    sync, counts = ledger.sync_file, []
+
+    def counted(file, path):
+        sync(file, path)
+        counts.append(path.read_text().count('"engine"'))
+
+    monkeypatch.setattr(ledger, "sync_file", counted)
+    return counts
+
+
+def test_an_array_with_the_limits_that_were_asked_for(dltrain, slurm, tmp_path, noted):
     settings = {
         "partition": "gpu", "timeout_min": 90, "cpus_per_task": 3, "gpus_per_node": 1,
         "mem_gb": 1.5, "signal_delay_s": 60, "qos": "low", "constraint": "a100",
@@ -64,6 +79,7 @@ def test_an_array_with_the_limits_that_were_asked_for(dltrain, slurm, tmp_path):
     outcome = dltrain(*argv, SLURM, *given)
     assert outcome.code == 0, outcome.err
     assert "submitit_slurm: 2 jobs handed over: 100_0 to 100_1" in outcome.out
+    assert set(noted) == {0, 2}, "a kill between two notes would have the second started twice"
     found = directives(slurm / "100.sh")
     expected = {
         "array": "0-1%2", "partition": "gpu", "time": "90", "cpus-per-task": "3", "qos": "low",

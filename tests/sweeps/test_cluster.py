@@ -19,6 +19,7 @@ from dltrain.errors import UserError
 from dltrain.sweeps import slurm
 from dltrain.sweeps.cluster import RULES, Share, check_settings, new_place, require
 from dltrain.sweeps.ledger import read_ledger
+from dltrain.sweeps.submitit_engine import SlurmEngine
 
 
 def settings_of(launcher):
@@ -146,6 +147,31 @@ def test_only_numbers_are_asked_of_slurm(monkeypatch, tmp_path):
     ]
 
 
+def test_where_slurm_does_not_answer_no_job_is_taken_for_ended(monkeypatch, tmp_path):
+    """It would be handed over a second time."""
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    squeue = tmp_path / "squeue"
+
+    def answers(text):
+        squeue.write_text(f"#!/bin/sh\n{text}\n")
+        squeue.chmod(0o755)
+
+    engine = SlurmEngine(settings_of("submitit_slurm"), None)
+    answers("exit 1")
+    with pytest.raises(UserError, match="Slurm does not answer"):
+        engine.alive(["12_3"])
+    answers("echo 12_3 RUNNING")
+    assert engine.alive(["12_3"]) == {"12_3": "RUNNING"}
+    answers("exit 1")
+    with monkeypatch.context() as patch:
+        patch.setattr("dltrain.sweeps.submitit_engine.ASK_EVERY_SEC", -1)
+        assert engine.alive(["12_3"]) == {"12_3": "RUNNING"}, "what was known is"
+    with pytest.raises(UserError, match="whether job 14 waits or runs"):
+        engine.alive(["12_3", "14"])
+    answers("echo slurm_load_jobs error: Invalid job id specified >&2; exit 1")
+    assert engine.alive(["14"]) == {}
+
+
 # ---------------------------------------------------------------------- on a node
 
 ON_A_NODE = """
@@ -231,7 +257,8 @@ def test_a_job_that_is_to_be_stopped_saves_and_stops_after_an_evaluation(node):
 @pytest.mark.parametrize(
     "line",
     ["[]", "{", '{"split": "val"}', '{"split": "x", "step": 1, "num_steps": 2, "epoch": 1}',
-     '{"split": "val", "step": "1", "num_steps": 2, "epoch": 1}', "[" * 100_000],
+     '{"split": "val", "step": "1", "num_steps": 2, "epoch": 1}', "[" * 100_000,
+     '{"split": "val", "step": 1, "epoch": 1}', '{"split": "val", "step": null, "epoch": 1}'],
 )  # fmt: skip
 def test_what_is_told_may_be_anything_and_may_be_torn(line, tmp_path, three_jobs):
     ticket = Ticket(read_ledger(three_jobs[0]).jobs[1], "12", tmp_path)
@@ -241,3 +268,10 @@ def test_what_is_told_may_be_anything_and_may_be_torn(line, tmp_path, three_jobs
     with (tmp_path / "1.told.jsonl").open("a") as file:
         file.write(good[20:] + "\n")
     assert len(ticket.news()) == 1
+
+
+def test_a_run_that_only_time_ends_is_heard_of(tmp_path, three_jobs):
+    ticket = Ticket(read_ledger(three_jobs[0]).jobs[1], "12", tmp_path)
+    row = {"split": "val", "step": 1, "num_steps": None, "epoch": 1}
+    (tmp_path / "1.told.jsonl").write_text(json.dumps(row) + "\n")
+    assert ticket.news() == [row]

@@ -18,7 +18,7 @@ from dltrain.sweeps.cluster import PLACE, Engine
 from dltrain.sweeps.ledger import JobRecord
 
 MAX_TOLD_BYTES = 1 << 20  # at a time: what a node tells of an evaluation has some hundred
-NUMBERS = ("step", "num_steps", "epoch")
+NUMBERS = ("step", "epoch")
 
 
 @dataclass
@@ -69,11 +69,14 @@ def is_number(value: Any) -> bool:
 def is_row(row: Any) -> bool:
     if not isinstance(row, dict) or row.get("split") not in ("train", "val"):
         return False
-    return all(is_number(row.get(name)) for name in NUMBERS)
+    length = row.get("num_steps", "not told")
+    known = length is None or is_number(length)  # None: only time ends the run
+    return known and all(is_number(row.get(name)) for name in NUMBERS)
 
 
 def numbers_of(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key == "split" or is_number(value)}
+    numbers = {key: value for key, value in row.items() if key == "split" or is_number(value)}
+    return {"num_steps": None} | numbers
 
 
 def found_again(task: SweepTask, engine: Engine, jobs: Sequence[JobRecord]) -> dict[int, Ticket]:

@@ -20,10 +20,6 @@ from dltrain.sweeps.cluster import PLACE, Engine, Share, new_place
 from dltrain.sweeps.ledger import JobRecord
 from dltrain.sweeps.live import Screen
 
-POLL_SEC = {"submitit_slurm": 2.0, "submitit_local": 0.2, "ray": 0.5}
-# A job may have left the queue before this machine sees the file in which it says how it ended
-GRACE_SEC = {"submitit_slurm": 90.0, "submitit_local": 0.0, "ray": 2.0}
-
 
 class Watch:
     """The jobs of one launch, until all have ended or this process is told to end."""
@@ -61,7 +57,7 @@ class Watch:
 
     def wait(self) -> None:
         """Until it is time to look again; a table is drawn meanwhile."""
-        until = time.monotonic() + POLL_SEC[self.engine.name]
+        until = time.monotonic() + self.engine.poll_sec
         while (left := until - time.monotonic()) > 0:
             self.screen.refresh()
             time.sleep(min(left, self.screen.pause or left))
@@ -81,18 +77,19 @@ class Watch:
         free = [slot for slot in range(len(used) + len(jobs)) if slot not in used]
         works = [self.work(job, place, slot) for job, slot in zip(jobs, free, strict=False)]
         ids = self.engine.submit(works, place)
-        for job, identity, slot in zip(jobs, ids, free, strict=False):
+        # At once for all: a job that is in the queue and not in the ledger is handed over again
+        facts = {"state": states.PENDING, "engine": self.engine.name, "place": place.name}
+        taken = list(zip(jobs, ids, free, strict=False))
+        self.task.ledger.note_all([{"number": j.number, **facts, "id": i} for j, i, _ in taken])
+        for job, identity, slot in taken:
             self.tickets[job.number] = Ticket(job, identity, place, slot)
-            self.task.ledger.note(
-                job.number, states.PENDING, engine=self.engine.name, id=identity, place=place.name
-            )
         if self.engine.limit is None:
             names = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
             self.screen.say(f"{self.engine.name}: {in_words(len(ids))} handed over: {names}")
 
     def work(self, job: JobRecord, place: Path, slot: int) -> NodeJob:
         folder = self.task.folder.absolute()
-        is_here, is_ray = self.engine.name == "submitit_local", self.engine.name == "ray"
+        is_here = self.engine.shares_machine
         output = self.engine.log("", folder / PLACE / place.name, job.number)
         return NodeJob(
             sweep=str(folder),
@@ -103,7 +100,7 @@ class Watch:
             allowed=self.task.allowed,
             threads=self.share.threads if is_here else None,
             devices=self.share.devices(slot) if is_here else None,
-            output=str(output) if is_ray else None,
+            output=None if self.engine.keeps_output else str(output),
             stop_at=self.task.stop_at,
         )
 
@@ -157,7 +154,7 @@ class Watch:
             return None
         now = time.monotonic()
         ticket.missed = now if ticket.missed is None else ticket.missed
-        patience = 0.0 if self.stopping else GRACE_SEC[self.engine.name]
+        patience = 0.0 if self.stopping else self.engine.grace_sec
         if now - ticket.missed < patience or is_held(run_dir):
             return None
         if self.stopping:

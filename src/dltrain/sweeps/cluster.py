@@ -28,6 +28,10 @@ class Engine(Protocol):
     name: str
     outlives: bool  # its jobs go on when this process ends
     near: bool  # they are processes of this machine, whose end is seen at once
+    shares_machine: bool  # nobody but us divides its cores and GPUs among them
+    keeps_output: bool  # what they print is written down by it, and not by them
+    poll_sec: float  # between two looks at them
+    grace_sec: float  # one may be gone before the file is seen in which it says how it ended
 
     @property
     def limit(self) -> int | None:
@@ -41,7 +45,10 @@ class Engine(Protocol):
         """Hands the works over, whose logs go below `place`; their ids in order."""
 
     def alive(self, ids: Sequence[str]) -> dict[str, str]:
-        """Those of `ids` that wait or run, each with a word for it (`PENDING`)."""
+        """Those of `ids` that wait or run, each with a word for it (`PENDING`).
+
+        Raises UserError where that cannot be told of one.
+        """
 
     def ended(self, identity: str) -> str:
         """Why a job that left no result has ended, as far as the engine knows."""

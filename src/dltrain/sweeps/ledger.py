@@ -91,10 +91,18 @@ class Ledger:
 
     def note(self, number: int, state: str, **facts: Any) -> None:
         """Records an event of a job: it began, failed (`reason`), was pruned, and so on."""
-        assert state in STATES, state
-        event = {"number": number, "state": state, "time": round(time.time(), 3), **facts}
-        self._append([event])
-        self.events.setdefault(number, []).append(event)
+        self.note_all([{"number": number, "state": state, **facts}])
+
+    def note_all(self, events: Sequence[dict[str, Any]]) -> None:
+        """Records events of several jobs, each with its `number` and `state`, by one write."""
+        assert all(event["state"] in STATES for event in events), events
+        now = round(time.time(), 3)
+        # In this order: it is how a line begins that is known to be ours when it is torn
+        lines = [{"number": each["number"], "state": each["state"], "time": now} | each
+                 for each in events]  # fmt: skip
+        self._append(lines)
+        for line in lines:
+            self.events.setdefault(line["number"], []).append(line)
 
     def state(self, number: int) -> JobState:
         return state_of(self.folder, self.jobs[number], self.events.get(number, []))

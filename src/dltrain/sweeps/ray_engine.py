@@ -17,6 +17,8 @@ class RayEngine:
     """One task a job. Its tasks end with this process: Ray ends them with their driver."""
 
     name, limit, at_a_time, outlives, near = "ray", None, 10**6, False, False
+    shares_machine, keeps_output = False, False
+    poll_sec, grace_sec = 0.5, 2.0
 
     def __init__(self, settings: Mapping[str, Any], retries: int) -> None:
         import ray

@@ -27,11 +27,14 @@ class SlurmEngine:
     """An array for each hand-over; the scheduler decides what runs when."""
 
     name, limit, outlives, near = "submitit_slurm", None, True, False
+    shares_machine, keeps_output = False, True
+    poll_sec, grace_sec = 2.0, 90.0
 
     def __init__(self, settings: Mapping[str, Any], at_once: int | None) -> None:
         self.settings, self.at_a_time = settings, int(settings["max_array_size"])
         self.parallelism = min(settings["array_parallelism"], at_once or 10**6)
         self._asked, self._known = -1e9, dict[str, str]()
+        self._heard = set[str]()  # ids of which Slurm has said something
 
     def submit(self, works: Sequence[Callable[[], Any]], place: Path) -> list[str]:
         import submitit
@@ -48,6 +51,7 @@ class SlurmEngine:
         ids = [str(job.job_id) for job in jobs]
         self._asked = time.monotonic()  # jobs that were just handed over are there
         self._known |= dict.fromkeys(ids, "PENDING")
+        self._heard |= set(ids)
         return ids
 
     def parameters(self) -> dict[str, Any]:
@@ -62,11 +66,18 @@ class SlurmEngine:
         return sent
 
     def alive(self, ids: Sequence[str]) -> dict[str, str]:
-        if time.monotonic() - self._asked > ASK_EVERY_SEC:
+        unheard = set(ids) - self._heard  # of an earlier start
+        if unheard or time.monotonic() - self._asked > ASK_EVERY_SEC:
             found = slurm.queued(ids)
             self._asked = time.monotonic()
             if found is not None:  # otherwise nobody knows, and what was true is
                 self._known = found
+                self._heard |= set(ids)
+            elif unheard:  # taken for ended, they would be handed over a second time
+                raise UserError(
+                    f"Slurm does not answer (squeue), and whether job {min(unheard)} waits or "
+                    "runs there is not known; go on when it answers"
+                )
         return {each: self._known[each] for each in ids if each in self._known}
 
     def ended(self, identity: str) -> str:
@@ -94,6 +105,8 @@ class SubmititLocalEngine:
     """
 
     name, outlives, near = "submitit_local", True, True
+    shares_machine, keeps_output = True, True
+    poll_sec, grace_sec = 0.2, 0.0
 
     def __init__(self, settings: Mapping[str, Any], at_once: int) -> None:
         self.settings, self.limit, self.at_a_time = settings, at_once, at_once
