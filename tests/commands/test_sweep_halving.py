@@ -134,6 +134,17 @@ def test_a_job_that_fails_is_not_among_the_best(dltrain, tmp_path):
     assert outcome.err.count("error: 0_lr=1e+38: ") == 1
 
 
+def test_a_failure_ends_it_where_that_was_asked_for_the_last_of_a_rung_too(dltrain, tmp_path):
+    argv = [text for text in ARGV if "optimizer.lr" not in text]
+    rates = "optimizer.lr=0.001,0.01,1e38"
+    outcome = dltrain(*argv, "optimizer=sgd", rates, "sweep.on_error=stop", "seed=1")
+    assert outcome.code == 1
+    assert states(tmp_path / "here") == ["pending", "pending", "failed"]
+    assert [each["epoch"] for each in summaries(tmp_path / "here")][:2] == [1, 1]
+    assert not (tmp_path / "here" / "halving.json").exists()
+    assert "To go on:" in outcome.out
+
+
 def test_a_dry_run_says_the_rungs_and_writes_nothing(dltrain, tmp_path):
     outcome = dltrain(*ARGV, "--dry-run")
     assert outcome.code == 0, outcome.err
@@ -149,7 +160,9 @@ def test_a_dry_run_says_the_rungs_and_writes_nothing(dltrain, tmp_path):
         ("sweep.halving.first=5%", "sweep.halving.first is '5%'; it has the unit '%'"),
         ("sweep.halving.frist=2epochs", "`sweep.halving.frist`; did you mean `first`?"),
         ("sweep.halving.first=20epochs", "first is 20epochs, and job 0 trains"),
-        ("checkpoint.monitor=accuracy/val,loss/val", "compared by checkpoint.monitor, which must"),
+        ("sweep.list=[{seed:1},{checkpoint.monitor:loss/val,checkpoint.mode:min}]",
+         "must be the same for all, and so must checkpoint.mode; here they have accuracy/val (max) "
+         "and loss/val (min)"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_a_sentence(text, message, dltrain, tmp_path):
@@ -158,6 +171,17 @@ def test_a_mistake_is_a_sentence(text, message, dltrain, tmp_path):
     assert outcome.code == 2, outcome.err
     assert message in outcome.err
     assert not any(tmp_path.iterdir())
+
+
+def test_jobs_that_are_compared_agree_on_what_is_better():
+    from dltrain.commands.sweep_halving import agreed
+    from dltrain.sweeps.ledger import JobRecord
+
+    nodes = [{"checkpoint": {"monitor": "own", "mode": mode}} for mode in ("max", "max", "min")]
+    jobs = [JobRecord(n, [], {}, str(n), node, {}, {}) for n, node in enumerate(nodes)]
+    assert agreed(jobs[:2]) == ("own", "max")
+    with pytest.raises(UserError, match=r"here they have own .max. and own .min."):
+        agreed(jobs)
 
 
 def test_a_launcher_that_cannot_stop_jobs_is_refused():

@@ -268,6 +268,24 @@ def test_the_judge_stops_whom_it_judges_and_nobody_else(task, folder):
     assert [path.name for path in (run / "checkpoints").glob("step-*")] == ["step-00000020"]
 
 
+def test_an_error_of_the_judge_is_what_it_is(task, monkeypatch):
+    """And not that of a sweep which has lost the process that starts its jobs."""
+    from dltrain.errors import UserError
+
+    def judge(job, event):
+        raise UserError("its metrics cannot be read")
+
+    sweep = task([0.1])
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "sweeps"))
+    with (
+        Pool(make_starter("entries:evaluates", [])) as pool,
+        pytest.raises(UserError, match=r"^its metrics cannot be read$"),
+    ):
+        LocalRun(sweep, pool, Slots(1, 1, []), Screen(1, 0, 1), judge=judge, stop_at=None).run(
+            [Unit(all_jobs(sweep))]
+        )
+
+
 def test_all_stop_at_a_step_and_go_on_as_though_they_had_not(task, dltrain, folder):
     sweep = task([0.1, 0.01])
     for step in (10, 30):

@@ -117,6 +117,16 @@ def test_how_a_process_ended_is_known(starter):
 
 
 @pytest.mark.parametrize("starter", STARTERS)
+@pytest.mark.parametrize("key", [-1, 2**40])
+def test_any_whole_number_names_a_process(starter, key):
+    """The one that counts the GPUs has none of the jobs'."""
+    with Pool(starter("entries:talk", [])) as pool:
+        pool.start(key, count=0, size=0, end=0)
+        _, ends = until_ended(pool, [key])
+        assert ends[key].ended.code == 0
+
+
+@pytest.mark.parametrize("starter", STARTERS)
 def test_what_still_runs_ends_with_the_pool(starter):
     with Pool(starter("entries:wait", [])) as pool:
         pool.start(0)

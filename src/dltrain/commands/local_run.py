@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any
 
-from dltrain.commands.sweep_job import Outcome
+from dltrain.commands.sweep_job import Judge, Outcome
 from dltrain.commands.sweep_task import SweepTask
 from dltrain.durable import synced_together
-from dltrain.errors import DltrainError
 from dltrain.sweeps.ledger import JobRecord
 from dltrain.sweeps.live import Screen
 from dltrain.sweeps.pool import Event, Pool
 from dltrain.sweeps.slots import Slots
-from dltrain.sweeps.starters import describe_code
-
-# (job, event) -> the reason to stop the job, or None; called after each evaluation of each
-Judge = Callable[[JobRecord, dict[str, Any]], str | None]
+from dltrain.sweeps.starters import NoStarterError, describe_code
 
 
 @dataclass(eq=False)
@@ -81,9 +77,9 @@ class LocalRun:
                 units = (*self.waiting, *self.running.values())
                 self.screen.num_waiting = sum(len(unit.unopened) for unit in units)
                 self.screen.refresh()
-        except DltrainError as error:  # there is nobody to start jobs any more
-            again = f"`dltrain resume {self.task.folder}` goes on from the newest checkpoints"
-            raise DltrainError(f"{error}\n{again}") from error
+        except NoStarterError as error:
+            again = f"`{self.task.go_on_by}` goes on from the newest checkpoints"
+            raise NoStarterError(f"{error}\n{again}") from error
         finally:
             self.task.signals.call(lambda number: None)  # all have ended: nothing is to be saved
         return self.outcomes

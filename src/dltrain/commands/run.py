@@ -22,11 +22,11 @@ from dltrain.commands.signals import Signals
 from dltrain.config.durations import parse_duration
 from dltrain.durable import sync_folder
 from dltrain.engine.plan import PRUNED
+from dltrain.engine.record import HEAD as ROW_HEAD
 from dltrain.errors import CheckpointError
 from dltrain.findings import as_pixels, is_pictures
 
 log = logging.getLogger("dltrain")
-ROW_HEAD = ("step", "epoch", "split", "time")
 
 
 @dataclass

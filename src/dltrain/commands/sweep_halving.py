@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from dltrain import runs
@@ -16,8 +16,6 @@ from dltrain.sweeps.evaluations import Evaluation, read_evaluations
 from dltrain.sweeps.halving import Decisions, Rung, halve, rungs_of
 from dltrain.sweeps.ledger import JobRecord, JobState
 
-MONITOR = "checkpoint.monitor"
-
 
 def halving_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     """Records all jobs, then runs rung after rung. Returns what the last launch returned."""
@@ -27,9 +25,8 @@ def halving_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
         overrides = [job.overrides for _, job in sorted(task.ledger.jobs.items())]
     else:
         overrides = grid_jobs(sweeper, arguments)
-        refuse_several({text for job in overrides for text in job if text.startswith(MONITOR)})
     settings = task.settings["halving"]
-    task.examine = lambda jobs: refuse_a_late_rung(settings["first"], jobs)
+    task.examine = lambda jobs: (agreed(jobs), refuse_a_late_rung(settings["first"], jobs))
     rungs = rungs_of(len(overrides), settings["first"], settings["eta"])
     task.only = set()  # recorded, and not yet run
     returned = sweeper.launcher.launch(overrides, 0)
@@ -80,19 +77,24 @@ class Rungs:
 
     def __init__(self, task: SweepTask, launcher: Any, overrides: list[list[str]]) -> None:
         self.task, self.launcher, self.overrides = task, launcher, overrides
-        self.monitor, self.mode = monitored(task)
+        self.monitor, self.mode = agreed(task.ledger.jobs.values())
         self.tried: set[int] = set()  # by this process: what has failed is not run for each rung
         self.returned: Any = None
 
     def advance(self, jobs: list[int], rung: Rung | None) -> bool:
-        """Runs those that are not there yet; False where some still are not."""
+        """Runs those that are not there yet; False where some still are not, or where one has
+        failed and that is to end the sweep."""
         todo = {job for job in jobs if not self.is_there(job, rung)}
         if todo:
             self.tried |= todo
             self.task.only = todo
             self.task.stop_at = rung.text if rung else None
             self.returned = self.launcher.launch(self.overrides, 0)
-        return all(self.is_there(job, rung) for job in jobs)
+        is_over = self.task.settings["on_error"] == "stop" and any(map(self.has_failed, self.tried))
+        return not is_over and all(self.is_there(job, rung) for job in jobs)
+
+    def has_failed(self, job: int) -> bool:
+        return self.task.ledger.state(job).state == states.FAILED
 
     def is_there(self, job: int, rung: Rung | None) -> bool:
         """It has come to the rung and saved its checkpoint there; or it has ended."""
@@ -112,7 +114,7 @@ class Rungs:
         return read_evaluations(self.task.folder / directory, self.monitor)
 
     def value_at(self, job: int, rung: Rung) -> float | None:
-        if self.task.ledger.state(job).state == states.FAILED:
+        if self.has_failed(job):
             return None
         return rung.value(self.curve(job), self.mode)
 
@@ -124,19 +126,14 @@ class Rungs:
                 self.task.ledger.note(job, states.PRUNED, reason=reason)
 
 
-def monitored(task: SweepTask) -> tuple[str, str]:
+def agreed(jobs: Iterable[JobRecord]) -> tuple[str, str]:
     """`checkpoint.monitor` and its mode. Raises UserError where jobs do not agree."""
-    found = {
-        (str(job.config["checkpoint"]["monitor"]), str(job.config["checkpoint"]["mode"]))
-        for job in task.ledger.jobs.values()
-    }
-    refuse_several({f"{MONITOR}={monitor}" for monitor, _ in found})
-    return found.pop()
-
-
-def refuse_several(texts: set[str]) -> None:
-    if len(texts) > 1:
+    nodes = [job.config["checkpoint"] for job in jobs]
+    found = sorted({(str(node["monitor"]), str(node["mode"])) for node in nodes})
+    if len(found) > 1:
         raise UserError(
-            f"jobs are compared by {MONITOR}, which must be the same for all; here they have "
-            + " and ".join(sorted(texts)[:3])
+            "jobs are compared by checkpoint.monitor, which must be the same for all, and so must "
+            "checkpoint.mode; here they have "
+            + " and ".join(f"{monitor} ({mode})" for monitor, mode in found[:3])
         )
+    return found[0]

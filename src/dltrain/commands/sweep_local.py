@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dltrain.commands.job import GPU_DEVICES
-from dltrain.commands.local_run import Judge, LocalRun, Unit
-from dltrain.commands.sweep_job import Outcome
+from dltrain.commands.local_run import LocalRun, Unit
+from dltrain.commands.sweep_job import Judge, Outcome
 from dltrain.commands.sweep_task import SweepTask
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.ledger import JobRecord

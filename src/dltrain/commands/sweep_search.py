@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from dltrain import cores, runs
 from dltrain.commands.sweep_grid import ComposedFacts
-from dltrain.commands.sweep_halving import monitored, refuse_launcher
+from dltrain.commands.sweep_halving import agreed, refuse_launcher
 from dltrain.commands.sweep_search_space import check_ends, read_space, stored_space
 from dltrain.commands.sweep_task import SweepTask
 from dltrain.errors import UserError
@@ -78,7 +78,7 @@ def find_monitor(task: SweepTask, space: Space, facts: ComposedFacts) -> tuple[s
         if key in space.keys:
             raise UserError(f"{key} says which trial is better, and cannot be tried itself")
     if task.ledger.jobs:
-        return monitored(task)
+        return agreed(task.ledger.jobs.values())
     cfg = facts.composer([*task.asked["hydra"], *space.overrides({})], 0)
     checkpoint: Any = OmegaConf.to_container(cfg.checkpoint, resolve=True)
     return str(checkpoint["monitor"]), str(checkpoint["mode"])

@@ -98,7 +98,7 @@ class Pool:
     def wait(self, timeout: float | None) -> list[Event]:
         """What has happened, in its order for each process; nothing where the time is up.
 
-        Raises DltrainError where no process can be started any more.
+        Raises NoStarterError where no process can be started any more.
         """
         events: list[Event] = []
         for ready, _ in self._selector.select(timeout):

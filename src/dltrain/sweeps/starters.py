@@ -26,6 +26,10 @@ _LINE = (
 CAN_FORK = sys.platform == "linux"
 
 
+class NoStarterError(DltrainError):
+    """There is nobody to start processes any more."""
+
+
 class Ended(NamedTuple):
     """code: as of subprocess, negative where a signal has killed it."""
 
@@ -82,12 +86,12 @@ class Forks:
             self._control.send(message)
 
     def ended(self) -> list[Ended]:
-        """Of one message. Raises DltrainError where the zygote itself has ended."""
+        """Of one message. Raises NoStarterError where the zygote itself has ended."""
         text = b""
         with suppress(ConnectionResetError):
             text = self._control.recv(MAX_DATAGRAM)
         if not text:
-            raise DltrainError(self._obituary())
+            raise NoStarterError(self._obituary())
         message = json.loads(text)
         if "ended" not in message:
             return []
@@ -142,7 +146,7 @@ class Fresh:
 
         def wait() -> None:
             process.wait()
-            os.write(self._bell, key.to_bytes(8, "little"))
+            os.write(self._bell, key.to_bytes(8, "little", signed=True))
 
         thread = threading.Thread(target=wait, name=f"job {key}", daemon=True)
         thread.start()
@@ -153,7 +157,7 @@ class Fresh:
             self._processes[key].send_signal(number)
 
     def ended(self) -> list[Ended]:
-        key = int.from_bytes(os.read(self._news, 8), "little")
+        key = int.from_bytes(os.read(self._news, 8), "little", signed=True)
         process = self._processes.pop(key)
         if process.wait() < 0:  # killed: what it has started is nobody's now
             kill_group(process.pid)

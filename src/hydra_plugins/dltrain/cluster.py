@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from hydra_plugins.dltrain.launchers import RecordingLauncher
 
-class ClusterLauncher(Launcher):
+
+class ClusterLauncher(RecordingLauncher):
     """What they share: the work is in dltrain, imported when there is some."""
 
     name = ""
@@ -28,7 +29,7 @@ class ClusterLauncher(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         from dltrain.commands.sweep_cluster import check
 
         dry_run = getattr(task_function, "dry_run", False)

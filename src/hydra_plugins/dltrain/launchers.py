@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 
 class RecordingLauncher(Launcher):
-    """What both share: the task that Hydra hands over is the sweep."""
+    """What all share: the task that Hydra hands over is the sweep."""
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig

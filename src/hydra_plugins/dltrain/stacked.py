@@ -5,20 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hydra.core.utils import JobReturn
-from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+
+from hydra_plugins.dltrain.launchers import RecordingLauncher
 
 
-class StackedLauncher(Launcher):
+class StackedLauncher(RecordingLauncher):
     """Jobs of one network together, as one stacked model."""
 
     stops_jobs = True  # where a sweeper says so, to go on later or never
-
-    def setup(
-        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
-    ) -> None:
-        self.config, self.hydra_context, self.task_function = config, hydra_context, task_function
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
