@@ -118,6 +118,9 @@ def test_a_job_that_failed_is_tried_again(dltrain, tmp_path):
     argv = ("train", "-m", "hydra.sweep.dir=here", "optimizer=sgd", "optimizer.lr=1e38,0.1",
             "trainer.max_steps=30", "hydra/launcher=basic")  # fmt: skip
     assert dltrain(*argv).code == 1
+    listed = dltrain("resume", "here", "--dry-run").out
+    assert "30 steps, 1.5 epochs (failed)  0_lr=1e+38" in listed
+    assert "2 jobs, 1 of them done, 30 steps in all" in listed
     outcome = dltrain("resume", "here")
     assert outcome.code == 1
     assert "0_lr=1e+38: step" in outcome.err

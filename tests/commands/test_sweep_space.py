@@ -7,9 +7,11 @@ import shutil
 import pytest
 from mistakes import assert_mended_by_the_user
 
+from dltrain.build_data import read_data
 from dltrain.claim import Claim
 from dltrain.commands.sweep import stored_arguments
 from dltrain.config.compose import config_dir
+from dltrain.sweeps.ledger import read_ledger
 
 FAST = (
     "trainer.max_steps=1",
@@ -143,6 +145,25 @@ def test_a_dry_run_of_a_sweep_that_was_begun_says_what_is_left(dltrain, three_jo
     assert outcome.code == 0, outcome.err
     assert "3 jobs, 2 of them done, 40 steps in all" in outcome.out
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_dry_run_reads_each_dataset_once(three_jobs, monkeypatch):
+    from dltrain.commands import dry_run
+
+    read, config = [], read_ledger(three_jobs[0]).jobs[0].config
+    sizes = [5000, 32, 64, 5000]
+
+    def counted(*given, **options):
+        read.append(given)
+        return read_data(*given, **options)
+
+    monkeypatch.setattr(dry_run, "read_data", counted)
+    lengths = dry_run.Lengths([])
+    configs = [config | {"loader": config["loader"] | {"batch_size": size}} for size in sizes]
+    found = [lengths.of(dry_run.Planned(0, {}, "", each)) for each in configs]
+    assert [each.steps for each in found] == [None, 80, 40, None]
+    assert "loader.batch_size is 5000" in found[0].problem
+    assert len(read) == 1
 
 
 def test_equal_jobs_are_a_mistake_even_where_their_words_differ(without_torch):

@@ -20,13 +20,16 @@ from dltrain.sweeps.names import readable, short_keys
 
 @dataclass(frozen=True)
 class Planned:
-    """A job that would run: its config, checked; `state` where it has been run, or begun."""
+    """A job that would run: its config, checked; `state` where it has been run, or begun; is_over:
+    it is not run again; problem: why it cannot be a job."""
 
     number: int
     swept: dict[str, str]
     directory: str
     config: dict[str, Any]
     state: str = ""
+    is_over: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -55,19 +58,22 @@ class Lengths:
         self.allowed = allowed
         self._train: dict[str, Any] = {}
 
-    def of(self, config: dict[str, Any]) -> Length:
+    def of(self, job: Planned) -> Length:
+        if job.is_over or job.problem:
+            return Length(problem=job.problem)
         try:
-            check_device(config["trainer"])
-            check_weights_exist(config)
-            return self.measured(config)
+            check_device(job.config["trainer"])
+            check_weights_exist(job.config)
+            return self.measured(job.config)
         except UserError as error:
             return Length(problem=str(error))
 
     def measured(self, config: dict[str, Any]) -> Length:
-        key = json.dumps([config["dataset"], config["loader"]], sort_keys=True, default=str)
+        limit = config["loader"] if config["loader"]["limit_batches"] is not None else None
+        key = json.dumps([config["dataset"], limit], sort_keys=True, default=str)
         if key not in self._train:
             with storage_errors():
-                data = read_data(config, self.allowed, console.progress())
+                data = read_data(config, self.allowed, console.progress(), for_training=False)
             self._train[key] = data.splits["train"]
         train = self._train[key]
         check_loading(train, config)
@@ -82,12 +88,14 @@ class Lengths:
 def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> int:
     """Prints a line a job and the sum; the exit code is 2 if one of them could not begin."""
     lengths = Lengths(allowed)
-    found = [lengths.of(job.config) for job in jobs]
+    found = [lengths.of(job) for job in jobs]
     names = short_keys({key: None for job in jobs for key in job.swept})
     rows = []
     for job, length in zip(jobs, found, strict=True):
         varies = [f"{names[key]}={readable(value)}" for key, value in job.swept.items()]
-        rows.append([str(job.number), "  ".join(varies), job.state or str(length), job.directory])
+        state = f"{length} ({job.state})" if job.state else str(length)
+        state = job.state if job.is_over else state
+        rows.append([str(job.number), "  ".join(varies), state, job.directory])
     print_table(rows, [any(row[column] for row in rows) for column in range(4)])
     reasons: dict[str, list[str]] = {}
     for job, length in zip(jobs, found, strict=True):
@@ -95,7 +103,7 @@ def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> i
             reasons.setdefault(length.problem, []).append(str(job.number))
     for reason, numbers in reasons.items():
         print(f"\n{', '.join(numbers)} cannot run: {reason}")
-    todo = [length for job, length in zip(jobs, found, strict=True) if not job.state]
+    todo = [length for job, length in zip(jobs, found, strict=True) if not job.is_over]
     steps = sum(length.steps or 0 for length in todo)
     timed = sum(length.steps is None and not length.problem for length in todo)
     bad = sum(bool(length.problem) for length in todo)

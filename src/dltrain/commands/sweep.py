@@ -22,7 +22,16 @@ from dltrain.config.grammar import write
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.cluster import TYPED_ONLY
-from dltrain.sweeps.ledger import PENDING, Ledger, is_sweep, read_ledger, refuse_foreign_runs
+from dltrain.sweeps.ledger import (
+    DONE,
+    FAILED,
+    PENDING,
+    PRUNED,
+    Ledger,
+    is_sweep,
+    read_ledger,
+    refuse_foreign_runs,
+)
 from dltrain.sweeps.warm import WARM
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
@@ -199,6 +208,8 @@ def list_jobs(task: SweepTask, argv: list[str]) -> int:
     own = [arg for arg in argv if not arg.startswith(("hydra/launcher=", "hydra.launcher."))]
     code = through_hydra([*own, "hydra/launcher=basic"], task)
     states = task.ledger.states()
+    # A failed job is tried again, but not a failed trial of a search
+    over = (DONE, PRUNED, FAILED) if task.asked.get("sweeper") == "optuna" else (DONE, PRUNED)
     planned = [
         Planned(
             each.job.number,
@@ -206,6 +217,7 @@ def list_jobs(task: SweepTask, argv: list[str]) -> int:
             each.job.directory,
             each.job.config,
             each.state if each.state != PENDING else "",
+            is_over=each.state in over,
         )
         for each in states
     ]
