@@ -26,7 +26,12 @@ def halving_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
     else:
         overrides = grid_jobs(sweeper, arguments)
     settings = task.settings["halving"]
-    task.examine = lambda jobs: (agreed(jobs), refuse_a_late_rung(settings["first"], jobs))
+
+    def examine(jobs: Sequence[JobRecord]) -> None:
+        agreed(jobs)
+        refuse_a_late_rung(settings["first"], jobs)
+
+    task.examine = examine
     rungs = rungs_of(len(overrides), settings["first"], settings["eta"])
     task.only = set()  # recorded, and not yet run
     returned = sweeper.launcher.launch(overrides, 0)

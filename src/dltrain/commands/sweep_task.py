@@ -65,7 +65,7 @@ class SweepTask:
     planned: dict[int, dict[str, str]] = field(default_factory=dict)
     pool: Any = None  # processes of a launcher that keeps them warm from one batch to the next
     # What a sweeper has against jobs, before they are recorded: raises UserError
-    examine: Callable[[Sequence[JobRecord]], Any] | None = None
+    examine: Callable[[Sequence[JobRecord]], None] | None = None
     closing: ExitStack = field(default_factory=ExitStack)  # what is to end with the sweep
 
     def __call__(self, cfg: DictConfig) -> float | None:
