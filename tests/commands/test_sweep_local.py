@@ -15,7 +15,7 @@ import pytest
 from dltrain.claim import Claim
 from dltrain.commands.local_run import LocalRun, Unit
 from dltrain.commands.signals import Signals
-from dltrain.commands.sweep_local import run_jobs
+from dltrain.commands.sweep_local import at_once, run_jobs
 from dltrain.commands.sweep_task import SweepTask, asked_of
 from dltrain.config import compose as composing
 from dltrain.sweeps.ledger import Ledger, read_ledger
@@ -284,6 +284,19 @@ def test_an_error_of_the_judge_is_what_it_is(task, monkeypatch):
         LocalRun(sweep, pool, Slots(1, 1, []), Screen(1, 0, 1), judge=judge, stop_at=None).run(
             [Unit(all_jobs(sweep))]
         )
+
+
+@pytest.mark.parametrize(("device", "expected"), [("auto", 2), ("cpu", 8)])
+def test_gpus_count_where_jobs_use_them(device, expected, task, monkeypatch):
+    monkeypatch.setattr("dltrain.commands.sweep_local.GPU_DEVICES", ["null"])
+    monkeypatch.setattr("dltrain.cores.given", lambda: 8)
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "sweeps"))
+    sweep = task([0.1], f"trainer.device={device}", jobs="auto")
+    (like,) = all_jobs(sweep)
+    sweep.ledger.jobs.clear()  # of a search, before its first trial
+    sweep.num_jobs = 100
+    with Pool(make_starter("entries:two_gpus", [])) as sweep.pool:
+        assert at_once(sweep, like) == expected
 
 
 def test_all_stop_at_a_step_and_go_on_as_though_they_had_not(task, dltrain, folder):

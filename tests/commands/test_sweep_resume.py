@@ -92,7 +92,7 @@ def test_a_dry_run_of_a_resume_lists_what_is_left(dltrain, sweep):
     before = sorted(sweep.rglob("*"))
     outcome = dltrain("resume", "here", "--dry-run")
     assert outcome.code == 0, outcome.err
-    assert "3 jobs, 2 of them done" in outcome.out
+    assert "3 jobs, 2 of them over" in outcome.out
     assert sorted(sweep.rglob("*")) == before
 
 
@@ -120,7 +120,7 @@ def test_a_job_that_failed_is_tried_again(dltrain, tmp_path):
     assert dltrain(*argv).code == 1
     listed = dltrain("resume", "here", "--dry-run").out
     assert "30 steps, 1.5 epochs (failed)  0_lr=1e+38" in listed
-    assert "2 jobs, 1 of them done, 30 steps in all" in listed
+    assert "2 jobs, 1 of them over, 30 steps in all" in listed
     outcome = dltrain("resume", "here")
     assert outcome.code == 1
     assert "0_lr=1e+38: step" in outcome.err

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from dltrain.errors import UserError
+
 SHORT = ("model.hidden_sizes=[8]", "trainer.max_epochs=2", "trainer.threads=1", "loggers=none")
 LR = "optimizer.lr=tag(log,interval(1e-4,1))"
 ARGV = ("train", "-m", "hydra/sweeper=optuna", "hydra/launcher=basic", "hydra.sweep.dir=here", LR,
@@ -57,9 +59,11 @@ def trials(sweep):
     found = []
     for run in sorted(path.parent for path in sweep.glob("*/summary.json")):
         summary = json.loads((run / "summary.json").read_text())
-        lr = json.loads((sweep / "jobs.jsonl").read_text().splitlines()[0])["job"]["config"]
-        assert lr["optimizer"]["lr"]
-        found.append((run.name, summary["status"], summary["step"], summary["best"]["value"]))
+        lr = re.search(
+            r"^optimizer:\n(?:  .*\n)*?  lr: (.*)$", (run / "config.yaml").read_text(), re.M
+        )
+        best = summary["best"]["value"]
+        found.append((run.name, float(lr[1]), summary["status"], summary["step"], best))
     return found
 
 
@@ -236,7 +240,7 @@ def test_several_objectives_and_pictures(finished, dltrain, tmp_path):
     journal = (tmp_path / "here" / "optuna.jsonl").read_text()
     told = [json.loads(line) for line in journal.splitlines()]
     values = [line["values"] for line in told if line["op_code"] == 6]
-    for (_, _, _, best), (accuracy, parameters, loss) in zip(
+    for (*_, best), (accuracy, parameters, loss) in zip(
         trials(tmp_path / "here"), values, strict=True
     ):
         assert accuracy == best
@@ -260,6 +264,53 @@ def test_a_failure_ends_it_where_that_was_asked_for(finished, dltrain, tmp_path)
                       "sweep.on_error=stop")  # fmt: skip
     assert outcome.code == 1
     assert states(tmp_path / "here") == ["failed"]
+    assert dltrain("resume", "here").code == 1
+    assert states(tmp_path / "here") == ["failed"] * 2, "it goes on to the next failure"
+
+
+APART = ("loader.batch_size=64,32", "trainer.accumulate=1,64")  # 32 and 64 do not go together
+
+
+def test_what_does_not_go_together_is_a_failed_trial(finished, dltrain, tmp_path):
+    settings = {"sampler": "grid", "sampler_args": "{}", "trials": 4}
+    given = [text for text in argv(**settings) if text != LR and "epochs" not in text]
+    given += [*APART, "trainer.max_steps=1"]
+    listed = dltrain(*given, "--dry-run")
+    assert listed.code == 2
+    assert "cannot run: trainer.accumulate is 64; it must be <= loader.batch_size" in listed.out
+    assert not any(tmp_path.iterdir())
+    outcome = dltrain(*given)
+    assert outcome.code == 1, outcome
+    found, here = states(tmp_path / "here"), tmp_path / "here"
+    assert sorted(found) == ["done", "done", "done", "failed"]
+    assert "batch_size=32,accumulate=64: trainer.accumulate is 64; it must be <=" in outcome.err
+    number = found.index("failed")
+    told = f'{{"op_code":6,.*"trial_id":{number},"state":3'.encode()  # FAIL
+    lost = rf'{{"number": {number}, "state": "failed"'.encode()
+    for file, line in (("optuna.jsonl", told), ("jobs.jsonl", lost)):  # as after a power cut
+        lines = (here / file).read_bytes().splitlines(keepends=True)
+        kept = [each for each in lines if not re.match(line, each)]
+        assert len(kept) == len(lines) - 1
+        (here / file).write_bytes(b"".join(kept))
+    again = dltrain("resume", "here")
+    assert (again.code, again.out.count("dataset ")) == (1, 0)
+    assert states(here) == found
+    assert any(re.match(told, line) for line in (here / "optuna.jsonl").read_bytes().splitlines())
+    assert "4 of them over, 0 steps in all" in dltrain("resume", "here", "--dry-run").out
+
+
+def test_what_is_wrong_with_all_of_them_is_no_failure_of_a_trial(dltrain, here, monkeypatch):
+    """A disk that is not there would have all trials that are left count as failed."""
+
+    def gone(*given, **options):
+        raise UserError("the dataset is gone")
+
+    monkeypatch.setattr("dltrain.commands.sweep_task.checked", gone)
+    monkeypatch.setattr("dltrain.commands.sweep_search_space.checked", gone)
+    outcome = dltrain("resume", "here", f"sweep.optuna.trials={TRIALS + 1}")
+    assert outcome.code == 2
+    assert "error: the dataset is gone" in outcome.err
+    assert states(here) == ["done"] * TRIALS
 
 
 def test_a_dry_run_lists_the_first_trials_and_writes_nothing(finished, dltrain, tmp_path):

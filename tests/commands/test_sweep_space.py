@@ -143,7 +143,7 @@ def test_a_dry_run_of_a_sweep_that_was_begun_says_what_is_left(dltrain, three_jo
     with Claim(tmp_path / "here"):  # somebody runs it just now
         outcome = dltrain(*three_jobs[1], "--dry-run")
     assert outcome.code == 0, outcome.err
-    assert "3 jobs, 2 of them done, 40 steps in all" in outcome.out
+    assert "3 jobs, 2 of them over, 40 steps in all" in outcome.out
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -71,6 +71,14 @@ def evaluates(sock):
     return 0
 
 
+def two_gpus(sock):
+    """What is asked how many there are."""
+    channel = Channel(sock)
+    assert channel.receive() == {"count_gpus": True}
+    channel.send(gpus=2)
+    return 0
+
+
 def wait(sock):
     """Starts a process of its own, says both numbers, and waits for ever."""
     channel = Channel(sock)

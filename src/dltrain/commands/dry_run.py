@@ -108,7 +108,7 @@ def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> i
     timed = sum(length.steps is None and not length.problem for length in todo)
     bad = sum(bool(length.problem) for length in todo)
     parts = [f"{len(jobs)} job{'' if len(jobs) == 1 else 's'}"]
-    parts += [f"{len(jobs) - len(todo)} of them done"] if len(todo) < len(jobs) else []
+    parts += [f"{len(jobs) - len(todo)} of them over"] if len(todo) < len(jobs) else []
     parts += [f"{steps:,} steps in all" + (f", {timed} limited by time alone" if timed else "")]
     parts += [f"{bad} cannot run"] if bad else []
     print(f"\n{', '.join(parts)}; nothing was trained or written\nbelow      {folder}")

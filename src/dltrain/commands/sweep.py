@@ -15,6 +15,7 @@ from dltrain.claim import Claim
 from dltrain.commands.hydra_app import resolve_dir, through_hydra
 from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep_end import say_end
+from dltrain.commands.sweep_list import list_jobs
 from dltrain.commands.sweep_local import warm_pool
 from dltrain.commands.sweep_task import SweepTask, asked_of
 from dltrain.config import compose as composing
@@ -22,16 +23,7 @@ from dltrain.config.grammar import write
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.cluster import TYPED_ONLY
-from dltrain.sweeps.ledger import (
-    DONE,
-    FAILED,
-    PENDING,
-    PRUNED,
-    Ledger,
-    is_sweep,
-    read_ledger,
-    refuse_foreign_runs,
-)
+from dltrain.sweeps.ledger import Ledger, is_sweep, read_ledger, refuse_foreign_runs
 from dltrain.sweeps.warm import WARM
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
@@ -199,29 +191,6 @@ def stored_settings(settings: Any, typed: set[str]) -> list[str]:
         if text and f"sweep.{name}" not in typed and "${" not in text and "_target_" not in text:
             found.append(text)
     return found
-
-
-def list_jobs(task: SweepTask, argv: list[str]) -> int:
-    """For `--dry-run`: what the sweeper would launch, by a launcher that runs nothing then."""
-    from dltrain.commands.dry_run import Planned, say_plan
-
-    own = [arg for arg in argv if not arg.startswith(("hydra/launcher=", "hydra.launcher."))]
-    code = through_hydra([*own, "hydra/launcher=basic"], task)
-    states = task.ledger.states()
-    # A failed job is tried again, but not a failed trial of a search
-    over = (DONE, PRUNED, FAILED) if task.asked.get("sweeper") == "optuna" else (DONE, PRUNED)
-    planned = [
-        Planned(
-            each.job.number,
-            each.job.swept,
-            each.job.directory,
-            each.job.config,
-            each.state if each.state != PENDING else "",
-            is_over=each.state in over,
-        )
-        for each in states
-    ]
-    return code or say_plan(planned, task.folder, task.allowed)
 
 
 def run_sweep(task: SweepTask, argv: list[str], launcher: str) -> int:

@@ -38,9 +38,14 @@ def run_jobs(
 
 
 def slots_for(task: SweepTask, pool: Pool, jobs: Sequence[JobRecord]) -> Slots:
-    everything = list(task.ledger.jobs.values())
+    everything = list(task.ledger.jobs.values()) or jobs
     gpus = find_gpus(pool, jobs)
     return choose_slots(task.settings["jobs"], everything, gpus, num_jobs(task))
+
+
+def at_once(task: SweepTask, like: JobRecord) -> int:
+    """How many jobs are run at once, where they are like this one."""
+    return slots_for(task, warm_pool(task), [like]).count
 
 
 def num_jobs(task: SweepTask) -> int:

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import OmegaConf
 
-from dltrain import cores, runs
+from dltrain import runs
 from dltrain.commands.sweep_grid import ComposedFacts
 from dltrain.commands.sweep_halving import agreed, refuse_launcher
-from dltrain.commands.sweep_search_space import check_ends, read_space, stored_space
+from dltrain.commands.sweep_refused import is_refused, record_trials
+from dltrain.commands.sweep_search_space import (
+    check_ends,
+    check_trial,
+    ends,
+    read_space,
+    stored_space,
+)
 from dltrain.commands.sweep_task import SweepTask
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
@@ -25,6 +33,7 @@ from dltrain.sweeps.search import JOURNAL, Search, import_optuna
 from dltrain.sweeps.search_space import parameters_of
 from dltrain.sweeps.space import Space
 
+COMMON = ("checkpoint", "trainer")
 NUM_LISTED = 4  # trials of a dry run; so many are drawn at random by any sampler
 
 
@@ -37,6 +46,7 @@ def search_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
         arguments, settings = stored_space(task)
         task.asked = {**task.asked, "hydra": []}  # of a file: not for jobs that are new
     optuna = settings["optuna"]
+    refuse_foreign(sweeper.launcher)
     if optuna["pruner"] != "none" and not task.dry_run:
         refuse_launcher(sweeper.launcher, f"sweep.optuna.pruner={optuna['pruner']}")
     with ExitStack() as stack:
@@ -45,7 +55,8 @@ def search_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
         chooser = Chooser(space, facts)
         if task.goes_on:
             task.fixed = {term.bare_key for term in space.typed if not term.is_swept}
-        monitor, mode = find_monitor(task, space, facts)
+        common = common_config(task, space, facts)
+        monitor, mode = (str(common["checkpoint"][key]) for key in ("monitor", "mode"))
         if task.dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         else:
@@ -63,7 +74,17 @@ def search_sweep(sweeper: Any, arguments: Sequence[str]) -> Any:
             kept=chooser.kept,
             recorded=0 if task.dry_run else len(task.ledger.jobs),
         )
-        return Trials(task, sweeper.launcher, space, search, monitor).run()
+        sound = next(ends(parameters, chooser.kept))  # of those that were looked at
+        check = partial(check_trial, task, facts, space, sound)
+        return Trials(task, sweeper.launcher, space, search, common, check=check).run()
+
+
+def refuse_foreign(launcher: Any) -> None:
+    if not hasattr(launcher, "at_once"):
+        raise UserError(
+            f"hydra/sweeper=optuna asks what became of each job, which {type(launcher).__name__} "
+            "does not tell; take hydra/launcher=local"
+        )
 
 
 def forget_unless_recorded(task: SweepTask) -> None:
@@ -72,36 +93,37 @@ def forget_unless_recorded(task: SweepTask) -> None:
         (task.folder / JOURNAL).unlink(missing_ok=True)
 
 
-def find_monitor(task: SweepTask, space: Space, facts: ComposedFacts) -> tuple[str, str]:
-    """`checkpoint.monitor` and its mode, of all jobs. Raises UserError where that is tried too."""
+def common_config(task: SweepTask, space: Space, facts: ComposedFacts) -> dict[str, Any]:
+    """The nodes `checkpoint`, which is the same for all jobs, and `trainer`, by which is chosen how
+    many run at once. Raises UserError where what compares trials is tried too."""
     for key in ("checkpoint.monitor", "checkpoint.mode"):
         if key in space.keys:
             raise UserError(f"{key} says which trial is better, and cannot be tried itself")
     if task.ledger.jobs:
-        return agreed(task.ledger.jobs.values())
+        agreed(task.ledger.jobs.values())
+        config = task.ledger.jobs[0].config
+        return {key: config[key] for key in COMMON}
     cfg = facts.composer([*task.asked["hydra"], *space.overrides({})], 0)
-    checkpoint: Any = OmegaConf.to_container(cfg.checkpoint, resolve=True)
-    return str(checkpoint["monitor"]), str(checkpoint["mode"])
-
-
-def batch_size(task: SweepTask, launcher: Any) -> int:
-    """How many trials are asked for at once: as many as are run at once."""
-    wanted = task.settings["jobs"]
-    if getattr(launcher, "one_at_a_time", False):
-        return 1
-    if isinstance(wanted, int):
-        return wanted
-    return len(list(Path("/dev").glob("nvidia[0-9]*"))) or cores.given()
+    return {key: OmegaConf.to_container(cfg[key], resolve=True) for key in COMMON}
 
 
 class Trials:
     """Trials under way: asked for, run as jobs of the same number, judged and told."""
 
     def __init__(
-        self, task: SweepTask, launcher: Any, space: Space, search: Search, monitor: str
+        self,
+        task: SweepTask,
+        launcher: Any,
+        space: Space,
+        search: Search,
+        common: dict[str, Any],
+        *,
+        check: Callable[[], None],
     ) -> None:
         self.task, self.launcher, self.space, self.search = task, launcher, space, search
-        self.monitor = monitor
+        self.common, self.check = common, check
+        self.monitor = str(common["checkpoint"]["monitor"])
+        self.failed_before = self.failed()
         self.returned: list[Any] = []
         task.num_jobs = max(search.total, len(task.ledger.jobs))
         if search.settings["pruner"] != "none":
@@ -113,7 +135,7 @@ class Trials:
             print(f"note       {note}")
         if self.task.dry_run:
             return self.list_first()
-        size = batch_size(self.task, self.launcher)
+        size = self.launcher.at_once(JobRecord(0, [], {}, "", self.common, {}, {}))
         self.settle()
         if cut_off := self.search.running():
             jobs = self.task.ledger.jobs
@@ -121,8 +143,7 @@ class Trials:
             self.launch([jobs[number].overrides for number in sorted(jobs)], 0)
             self.task.only = None
         while not self.is_over() and (batch := self.search.ask(size)):
-            first = len(self.task.ledger.jobs)
-            self.launch([self.space.overrides(chosen) for chosen in batch], first)
+            self.launch_new(batch)
         self.show()
         return self.returned
 
@@ -131,7 +152,7 @@ class Trials:
         those that were made."""
         print(f"note       {self.search.total} trials in all; later ones are made of what came out")
         if not self.task.ledger.jobs:
-            self.launch([self.space.overrides(each) for each in self.search.ask(NUM_LISTED)], 0)
+            self.launch_new(self.search.ask(NUM_LISTED))
         return self.returned
 
     def show(self) -> None:
@@ -146,6 +167,15 @@ class Trials:
         if drawn := draw_search(self.task.folder, self.search):
             print(f"plots      {self.task.folder}: {', '.join(drawn)}")
 
+    def launch_new(self, batch: Sequence[dict[str, str]]) -> None:
+        """Of trials that were just drawn those that can be jobs; the others have failed."""
+        task, first = self.task, len(self.task.ledger.jobs)
+        overrides = [self.space.overrides(chosen) for chosen in batch]
+        refused = record_trials(task, first, overrides, config=self.common, check=self.check)
+        task.only = set(range(first, first + len(batch))) - refused
+        self.launch(overrides, first)
+        task.only = None
+
     def launch(self, overrides: Sequence[Sequence[str]], first: int) -> None:
         self.returned.append(self.launcher.launch(overrides, first))
         if not self.task.dry_run:
@@ -154,8 +184,12 @@ class Trials:
     def is_over(self) -> bool:
         """Some of it was stopped: by a signal, or as sweep.on_error says."""
         task = self.task
-        failed = task.settings["on_error"] == "stop" and task.exit_code
+        failed = task.settings["on_error"] == "stop" and self.failed() - self.failed_before
         return task.signals.received is not None or bool(self.search.running()) or bool(failed)
+
+    def failed(self) -> set[int]:
+        found = self.task.ledger.states()
+        return {state.job.number for state in found if state.state == states.FAILED}
 
     # ------------------------------------------------------------------ what became of them
 
@@ -175,6 +209,9 @@ class Trials:
     def state_of(self, job: JobRecord) -> str:
         """One that was pruned, and killed before that was noted, is pruned."""
         state = self.task.ledger.state(job.number).state
+        if state == states.PENDING and is_refused(job):  # the power went while it was recorded
+            self.task.ledger.note(job.number, states.FAILED, reason="it cannot be composed")
+            return states.FAILED
         if state != states.PENDING or not self.search.is_pruned(job.number):
             return state
         summary = runs.read_if_whole(self.task.folder / job.directory / runs.SUMMARY)

@@ -86,8 +86,12 @@ def check_ends(
     """A value that cannot be is found before the first trial: the ends of each interval and every
     choice, 64 at most, beside the first of all others. Raises UserError."""
     for chosen in islice(ends(parameters, kept), MAX_CHECKED):
-        cfg = facts.composer([*task.asked["hydra"], *space.overrides(chosen)], 0)
-        checked(composing.job_config(cfg), allowed=task.allowed)
+        check_trial(task, facts, space, chosen)
+
+
+def check_trial(task: SweepTask, facts: ComposedFacts, space: Space, chosen: Row) -> None:
+    cfg = facts.composer([*task.asked["hydra"], *space.overrides(chosen)], 0)
+    checked(composing.job_config(cfg), allowed=task.allowed)
 
 
 def ends(parameters: Sequence[Parameter], kept: Kept) -> Iterator[Row]:

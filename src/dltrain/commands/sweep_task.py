@@ -107,12 +107,12 @@ class SweepTask:
         if self.examine is not None:
             self.examine(jobs)
 
-    def record(self, jobs: Sequence[JobRecord]) -> None:
+    def record(self, jobs: Sequence[JobRecord], events: Sequence[dict[str, Any]] = ()) -> None:
         self.hold()
         if self.ledger.asked:
-            self.ledger.add(jobs)
+            self.ledger.add(jobs, events)
         else:
-            self.ledger.begin(self.asked, jobs)
+            self.ledger.begin(self.asked, jobs, events)
         self.signals.go_on = self.go_on_by
 
     def hold(self) -> None:

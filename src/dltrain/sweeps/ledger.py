@@ -70,13 +70,18 @@ class Ledger:
     jobs: dict[int, JobRecord] = field(default_factory=dict)
     events: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
 
-    def begin(self, asked: dict[str, Any], jobs: Sequence[JobRecord]) -> None:
+    def begin(
+        self,
+        asked: dict[str, Any],
+        jobs: Sequence[JobRecord],
+        events: Sequence[dict[str, Any]] = (),
+    ) -> None:
         """Records the first jobs, then `sweep.json`: with it the directory is a sweep's.
 
         A process that is killed in between leaves no sweep: none of its jobs has begun.
         """
         (self.folder / runs.JOBS).unlink(missing_ok=True)
-        self.add(jobs)
+        self.add(jobs, events)
         self.ask(format=FORMAT, **asked)
 
     def ask(self, **changes: Any) -> None:
@@ -84,9 +89,9 @@ class Ledger:
         self.asked |= changes
         runs.write_json(self.folder / runs.SWEEP, self.asked)
 
-    def add(self, jobs: Sequence[JobRecord]) -> None:
-        """Records jobs that are new; they are durable when it returns."""
-        self._append([{"job": asdict(job)} for job in jobs])
+    def add(self, jobs: Sequence[JobRecord], events: Sequence[dict[str, Any]] = ()) -> None:
+        """Records jobs that are new, and what is known of them; durable when it returns."""
+        self._take([{"job": asdict(job)} for job in jobs], events)
         self.jobs |= {job.number: job for job in jobs}
 
     def note(self, number: int, state: str, **facts: Any) -> None:
@@ -95,12 +100,15 @@ class Ledger:
 
     def note_all(self, events: Sequence[dict[str, Any]]) -> None:
         """Records events of several jobs, each with its `number` and `state`, by one write."""
+        self._take([], events)
+
+    def _take(self, first: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]) -> None:
         assert all(event["state"] in STATES for event in events), events
         now = round(time.time(), 3)
         # In this order: it is how a line begins that is known to be ours when it is torn
         lines = [{"number": each["number"], "state": each["state"], "time": now} | each
                  for each in events]  # fmt: skip
-        self._append(lines)
+        self._append([*first, *lines])
         for line in lines:
             self.events.setdefault(line["number"], []).append(line)
 

@@ -35,6 +35,12 @@ class ClusterLauncher(RecordingLauncher):
         dry_run = getattr(task_function, "dry_run", False)
         check(self.name, self.settings, dry_run=dry_run)  # a mistake costs a second
 
+    def at_once(self, like: Any) -> int:
+        from dltrain.sweeps.cluster import Share
+
+        task: Any = self.task_function
+        return Share.of(self.settings, task.settings["jobs"]).at_once
+
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:

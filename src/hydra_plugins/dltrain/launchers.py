@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
@@ -11,7 +12,11 @@ from omegaconf import DictConfig
 
 
 class RecordingLauncher(Launcher):
-    """What all share: the task that Hydra hands over is the sweep."""
+    """What all share: the task that Hydra hands over is the sweep.
+
+    Those of which a sweeper may ask for jobs batch by batch have `at_once(like)`: how many jobs
+    like this one they run at once.
+    """
 
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
@@ -23,7 +28,9 @@ class BasicLauncher(RecordingLauncher):
     """Jobs one after another in this process, recorded in the sweep's ledger."""
 
     stops_jobs = True  # where a sweeper says so, to go on later or never
-    one_at_a_time = True
+
+    def at_once(self, like: Any) -> int:
+        return 1
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
@@ -37,6 +44,12 @@ class LocalLauncher(RecordingLauncher):
     """Jobs in processes of their own, `sweep.jobs` at once, recorded in the sweep's ledger."""
 
     stops_jobs = True
+
+    def at_once(self, like: Any) -> int:
+        from dltrain.commands.sweep_local import at_once
+
+        task: Any = self.task_function
+        return at_once(task, like)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int

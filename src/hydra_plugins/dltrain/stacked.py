@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from hydra.core.utils import JobReturn
 
@@ -13,6 +14,12 @@ class StackedLauncher(RecordingLauncher):
     """Jobs of one network together, as one stacked model."""
 
     stops_jobs = True  # where a sweeper says so, to go on later or never
+
+    def at_once(self, like: Any) -> int:
+        from dltrain.commands.sweep_local import at_once
+
+        task: Any = self.task_function
+        return at_once(task, like)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
