@@ -199,10 +199,42 @@ def test_two_processes_do_not_share_a_sweep(dltrain, sweep):
     assert "here is in use by another dltrain process" in outcome.err
 
 
-def test_the_jobs_of_a_sweep_cannot_be_changed(dltrain, sweep):
-    outcome = dltrain("resume", "here", "optimizer.lr=3")
+@pytest.mark.parametrize(
+    "text",
+    ["optimizer.lr=3", "sweep.repeat=7", "sweep.grid={seed:[5]}", "sweep.halving.eta=2",
+     "sweep.optuna.trials=9", "sweep.jobs_or_so=1"],
+)  # fmt: skip
+def test_the_jobs_of_a_sweep_cannot_be_changed(text, dltrain, sweep):
+    outcome = dltrain("resume", "here", text)
     assert outcome.code == 2
-    assert "the jobs of a sweep are what they were" in outcome.err
+    assert f"`{text}`: the jobs of a sweep are what they were" in outcome.err
+
+
+def test_what_is_typed_when_it_goes_on_holds_from_then_on(dltrain, sweep, three_jobs):
+    """Another launcher too, and what was typed for the first one is not for it."""
+    asked = json.loads((sweep / "sweep.json").read_text())
+    for name in ("overrides", "hydra"):
+        asked[name].append("hydra.launcher.setup=[date]")
+    (sweep / "sweep.json").write_text(json.dumps(asked | {"launcher": "submitit_slurm"}))
+    shutil.rmtree(sweep / NAMES[2])
+    outcome = dltrain("resume", "here", "hydra/launcher=basic", "sweep.on_error=stop")
+    assert outcome.code == 0, outcome.err
+    shutil.rmtree(sweep / NAMES[2])
+    outcome = dltrain("resume", "here")
+    assert (outcome.code, trained(outcome)) == (0, [NAMES[2]])
+    asked = json.loads((sweep / "sweep.json").read_text())
+    assert (asked["launcher"], asked["settings"]["on_error"]) == ("basic", "stop")
+    assert dltrain(*three_jobs[1], "sweep.on_error=retry:2").code == 0
+    assert json.loads((sweep / "sweep.json").read_text())["settings"]["on_error"] == "retry:2"
+
+
+def test_a_mistake_that_is_typed_when_it_goes_on_changes_nothing(dltrain, sweep, three_jobs):
+    before = (sweep / "sweep.json").read_bytes()
+    for argv in (["resume", "here"], [text for text in three_jobs[1] if "lr=" not in text]):
+        assert dltrain(*argv, "sweep.on_error=stop", "sweep.jobs=0").code == 2
+    another = [text.replace("lr=0.01", "lr=0.02") for text in three_jobs[1]]
+    assert dltrain(*another, "sweep.on_error=stop").code == 2
+    assert (sweep / "sweep.json").read_bytes() == before
 
 
 def test_a_hostile_ledger_is_refused_where_the_command_is_typed_again_too(

@@ -107,6 +107,8 @@ def test_it_goes_on_to_a_larger_total_as_if_that_had_been_asked_for(
     outcome = dltrain(*again)
     assert outcome.code == 0, outcome.err
     assert trials(sweep) == trials(finished[0])
+    asked = json.loads((sweep / "sweep.json").read_text())["settings"]["optuna"]
+    assert asked["trials"] == TRIALS, "or the next resume would go back to three"
     outcome = dltrain("resume", "here")
     assert (outcome.code, outcome.out.count("dataset ")) == (0, 0)
 
@@ -376,6 +378,13 @@ def test_what_a_stranger_wrote_makes_no_trial(old, new, message, dltrain, here):
     assert outcome.code == 2, outcome
     assert message in outcome.err
     assert len(states(here)) == TRIALS
+
+
+@pytest.mark.parametrize("text", ["seed=3", "objectives=[loss/val]", "space={seed:[1,2]}"])
+def test_what_is_tried_and_compared_stays_what_it_was(text, dltrain, here):
+    outcome = dltrain("resume", "here", f"sweep.optuna.{text}")
+    assert outcome.code == 2
+    assert "can be changed: sweep.jobs, sweep.on_error, sweep.optuna.trials, " in outcome.err
 
 
 def test_a_journal_that_is_lost_is_missed(dltrain, here):

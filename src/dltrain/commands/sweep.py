@@ -14,6 +14,13 @@ from omegaconf import DictConfig, OmegaConf
 from dltrain.claim import Claim
 from dltrain.commands.hydra_app import resolve_dir, through_hydra
 from dltrain.commands.signals import SIGNALS
+from dltrain.commands.sweep_changes import (
+    ITS_SETTINGS,
+    changes,
+    is_another,
+    key_of,
+    refuse_changes,
+)
 from dltrain.commands.sweep_end import say_end
 from dltrain.commands.sweep_list import list_jobs
 from dltrain.commands.sweep_local import warm_pool
@@ -72,6 +79,8 @@ def sweep(
             config=config,
             settings=asked["settings"],
             asked=asked,
+            changes=changes(ledger.asked, overrides, settings=asked["settings"],
+                            launcher=asked["launcher"]) if goes_on else {},
             argv=list(sys.argv),
             dry_run=dry_run,
             subdir_typed=any(text.startswith("hydra.sweep.subdir=") for text in overrides),
@@ -119,19 +128,16 @@ def resume_sweep(
 ) -> int:
     """Runs what is left of a sweep, with the configs that were recorded when it began.
 
-    What may be typed is how its jobs are run: `sweep.*`, `hydra/launcher` and `hydra.launcher.*`.
+    What may be typed is how its jobs are run; see `sweep_changes`.
     """
-    for text in overrides:
-        if not text.lstrip("+").startswith(("sweep.", "hydra/launcher=", "hydra.launcher.")):
-            raise UserError(
-                f"`{text}`: the jobs of a sweep are what they were when it began; how they are run "
-                "can be changed: sweep.jobs, sweep.on_error, hydra/launcher"
-            )
     claim = Claim(directory, what="the sweep's directory")
     with nullcontext() if dry_run else claim:
         ledger = read_ledger(directory)
+        refuse_changes(overrides, ledger.asked.get("sweeper"))
         stored = stored_arguments(ledger.asked, overrides)
         cfg = composing.compose([*stored, *overrides])
+        settings = check_sweep(OmegaConf.select(cfg, "sweep"))
+        launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
         task = SweepTask(
             folder=directory,
             claim=claim,
@@ -140,15 +146,15 @@ def resume_sweep(
             signals=SIGNALS,
             fixed=set(),
             config={},
-            settings=check_sweep(OmegaConf.select(cfg, "sweep")),
+            settings=settings,
             asked=ledger.asked,
             argv=list(sys.argv),
             goes_on=True,
             dry_run=dry_run,
+            changes=changes(ledger.asked, overrides, settings=settings, launcher=launcher),
         )
         if dry_run:
             return list_jobs(task, ["-m", *stored, *overrides])
-        launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
         return run_sweep(task, ["-m", *stored, *overrides], launcher)
 
 
@@ -166,7 +172,9 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
     lists = [asked.get(name) for name in ("hydra", "overrides")]
     texts = [text for each in lists if isinstance(each, list) for text in each]
     for text in dict.fromkeys(text for text in texts if isinstance(text, str)):
-        key = text.lstrip("+").partition("=")[0]
+        key = key_of(text)
+        if key.startswith(ITS_SETTINGS) and is_another(launcher, typed):
+            continue
         known = key.startswith(("hydra.launcher.", "hydra.sweeper."))
         if key.startswith(TYPED_ONLY) and key not in keys:
             raise UserError(

@@ -38,6 +38,7 @@ def launch(
     task.compose(numbers, job_overrides)
     if not task.dry_run:
         task.hold()
+        task.write_down()
         wanted = set(numbers) if task.only is None else task.only & set(numbers)
         left = [job for job in task.ledger.left(running=running) if job.number in wanted]
         left = [task.trusted(job) for job in left]

@@ -135,6 +135,7 @@ class Trials:
             print(f"note       {note}")
         if self.task.dry_run:
             return self.list_first()
+        self.task.write_down()
         size = self.launcher.at_once(JobRecord(0, [], {}, "", self.common, {}, {}))
         self.settle()
         if cut_off := self.search.running():

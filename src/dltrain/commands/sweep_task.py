@@ -51,6 +51,8 @@ class SweepTask:
     argv: list[str]  # as typed, for run.json: Hydra has been given another
     dry_run: bool = False
     goes_on: bool = False  # with the jobs that were recorded, whatever would be composed today
+    # What of `sweep.json` is another by what was typed now
+    changes: dict[str, Any] = field(default_factory=dict)
     retried: dict[int, int] = field(default_factory=dict)
     # What a sweeper that decides on the way tells the launcher: who is to run now, whatever else is
     # left; who says after an evaluation whether a job is to stop; and where each stops for now
@@ -119,6 +121,12 @@ class SweepTask:
         """The sweep's directory, made if need be, for this process alone."""
         if self.claim.is_new:
             self.claim.take()
+
+    def write_down(self) -> None:
+        """What was typed now, so that it need not be typed the next time."""
+        if self.changes:
+            self.ledger.ask(**self.changes)
+            self.changes = {}
 
     def job_named(self, composer: Composer, number: int, overrides: list[str]) -> JobRecord:
         """`job_of`; of several jobs a mistake is told with the one that has it."""
