@@ -31,6 +31,16 @@ def metrics(run_dir):
     return [{k: v for k, v in json.loads(line).items() if k not in TIMES} for line in lines]
 
 
+def results(sweep):
+    """Of each run of a sweep what it came to: every row, its best weights and its newest ones."""
+    found = {}
+    for run in sorted(path.parent for path in sweep.glob("*/run.json")):
+        newest = run / "checkpoints" / f"step-{newest_step(run):08}"
+        weights = [folder / "model.safetensors" for folder in (run, newest)]
+        found[run.name] = metrics(run), [path.read_bytes() for path in weights if path.exists()]
+    return found
+
+
 def points(run_dir):
     """(tag, step) -> value, of all scalars in all event files, as they lie on the disk."""
     found = Counter()

@@ -7,24 +7,16 @@ import signal
 import time
 
 import pytest
+from run_reader import results
 
 from dltrain.sweeps.ledger import read_ledger
 
 JOBS = 12
 SWEEP = (
     "train", "-m", "hydra.sweep.dir=here", "optimizer.lr=0.01,0.001,0.1,1", "seed=1,2,3",
-    "trainer.max_epochs=6", "trainer.threads=1", "model.hidden_sizes=[16]", "model.dropout=0.2",
+    "trainer.max_epochs=6", "trainer.threads=1", "--config-dir=../mine", "model=small",
 )  # fmt: skip
-
-
-def results(sweep):
-    """Of each job what it came to: the metrics of every row, and the weights."""
-    found = {}
-    for run in sorted(path.parent for path in sweep.glob("*/run.json")):
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        numbers = [[row["step"], row["split"], row["loss"], row["accuracy"]] for row in rows]
-        found[run.name] = numbers, (run / "model.safetensors").read_bytes()
-    return found
+MODEL = "defaults: [mlp]\nhidden_sizes: [16]\ndropout: 0.2\n"
 
 
 def events(sweep):
@@ -33,11 +25,10 @@ def events(sweep):
     return [line for line in parsed if "state" in line]
 
 
-def kill_when_jobs_are_done(process, sweep, num_done, random):
-    """SIGKILL to the process alone, at some moment after so many jobs are done; False: it ended."""
+def kill_when(holds, process, sweep, random):
+    """SIGKILL to the process alone, at some moment after `holds` of the events; False: it ended."""
     while process.poll() is None:
-        done = sum(event["state"] == "done" for event in events(sweep)) if has_begun(sweep) else 0
-        if done >= num_done:
+        if holds(events(sweep) if has_begun(sweep) else []):
             time.sleep(random.random() * 0.3)
             process.kill()
             process.wait()
@@ -46,16 +37,12 @@ def kill_when_jobs_are_done(process, sweep, num_done, random):
     return False
 
 
-def kill_after_events(process, sweep, num_events, random):
-    """SIGKILL at some moment after so many events of jobs; False: it ended before."""
-    while process.poll() is None:
-        if has_begun(sweep) and len(events(sweep)) >= num_events:
-            time.sleep(random.random() * 0.3)
-            process.kill()
-            process.wait()
-            return True
-        time.sleep(0.01)
-    return False
+def after_jobs(count):
+    return lambda events: sum(event["state"] == "done" for event in events) >= count
+
+
+def after_events(count):
+    return lambda events: len(events) >= count
 
 
 def has_begun(sweep):
@@ -73,17 +60,23 @@ def wait_until_nobody_writes(sweep):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", ["basic", "local"])
 def test_killed_five_times_and_resumed_each_time(launcher, start, dltrain, tmp_path):
-    (tmp_path / "whole").mkdir()
-    (tmp_path / "killed").mkdir()
+    """And between two kills somebody edits the model's file."""
+    for name in ("whole", "killed", "mine/model"):
+        (tmp_path / name).mkdir(parents=True)
+    file = tmp_path / "mine" / "model" / "small.yaml"
+    file.write_text(MODEL)
     assert dltrain(*SWEEP, "hydra/launcher=basic", cwd=tmp_path / "whole").code == 0
     expected = results(tmp_path / "whole" / "here")
     assert len(expected) == JOBS
     sweep, draw, num_kills = tmp_path / "killed" / "here", random.Random(launcher), 0
     for number in range(5):
-        command = ("resume", "here") if has_begun(sweep) else SWEEP
+        command = ("resume", "here") if has_begun(sweep) and number % 2 else SWEEP
         process = start(*command, f"hydra/launcher={launcher}", cwd=sweep.parent)
-        num_kills += kill_when_jobs_are_done(process, sweep, 2 * number + draw.randrange(2), draw)
+        holds = after_jobs(2 * number + draw.randrange(2))
+        num_kills += kill_when(holds, process, sweep, draw)
         wait_until_nobody_writes(sweep)
+        if has_begun(sweep):
+            file.write_text(MODEL.replace("16", str(20 + number)))
     assert num_kills >= 3, "it was over before it could be killed"
     process = start("resume", "here", cwd=sweep.parent)
     _, err = process.communicate(timeout=120)
@@ -98,17 +91,8 @@ def test_killed_five_times_and_resumed_each_time(launcher, start, dltrain, tmp_p
 
 
 def ends(sweep):
-    """Of each job its state, the metrics of every row, and the weights of its last checkpoint."""
-    from dltrain.sweeps.ledger import read_ledger
-
-    found = {}
-    for state in read_ledger(sweep).states():
-        run = sweep / state.job.directory
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        numbers = [[row["step"], row["split"], row["loss"], row["accuracy"]] for row in rows]
-        last = max((run / "checkpoints").glob("step-*"))
-        found[run.name] = state.state, numbers, (last / "model.safetensors").read_bytes()
-    return found
+    """Of each job its state, and what it came to."""
+    return [state.state for state in read_ledger(sweep).states()], results(sweep)
 
 
 DECIDING = {
@@ -134,13 +118,14 @@ def test_killed_five_times_the_same_jobs_are_stopped(sweeper, launcher, start, d
     outcome = dltrain(*argv, "hydra/launcher=basic", cwd=tmp_path / "whole")
     assert outcome.code == 0, outcome.err
     expected = ends(tmp_path / "whole" / "here")
-    assert len(expected) == JOBS
-    assert {"done", "pruned"} == {state for state, *_ in expected.values()}
+    assert len(expected[1]) == JOBS
+    assert set(expected[0]) == {"done", "pruned"}
     sweep, draw, num_kills = tmp_path / "killed" / "here", random.Random(sweeper + launcher), 0
     for number in range(5):
         command = ("resume", "here") if has_begun(sweep) else argv
         process = start(*command, f"hydra/launcher={launcher}", cwd=sweep.parent)
-        num_kills += kill_after_events(process, sweep, 5 * number + draw.randrange(4), draw)
+        holds = after_events(5 * number + draw.randrange(4))
+        num_kills += kill_when(holds, process, sweep, draw)
         wait_until_nobody_writes(sweep)
     assert num_kills >= 3, "it was over before it could be killed"
     process = start("resume", "here", cwd=sweep.parent)

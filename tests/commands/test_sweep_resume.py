@@ -5,6 +5,7 @@ import re
 import shutil
 
 import pytest
+from run_reader import results
 
 NAMES = ["0_lr=0.01", "1_lr=0.001", "2_lr=1"]
 
@@ -14,18 +15,6 @@ def sweep(three_jobs, tmp_path):
     """A finished sweep of three jobs of two epochs, to be damaged."""
     shutil.copytree(three_jobs[0], tmp_path / "here")
     return tmp_path / "here"
-
-
-def results(sweep):
-    """Of each job what it came to: the metrics of every row, and the weights."""
-    found = {}
-    for name in NAMES:
-        rows = [
-            json.loads(line) for line in (sweep / name / "metrics.jsonl").read_text().splitlines()
-        ]
-        numbers = [[row["step"], row["split"], row["loss"], row["accuracy"]] for row in rows]
-        found[name] = numbers, (sweep / name / "model.safetensors").read_bytes()
-    return found
 
 
 def trained(outcome):
