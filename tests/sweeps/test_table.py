@@ -83,6 +83,10 @@ def test_keys_of_one_last_name_are_told_apart():
     assert label(swept) == "model.width=8 task.width=9 lr=1"
 
 
+def test_a_label_is_one_line_that_steers_no_terminal():
+    assert label(job(0, a="x\x1b[2J\ny")) == "a=x?[2J?y"
+
+
 def event(step, **metrics):
     named = {key.replace("__", "/"): value for key, value in metrics.items()}
     return {"step": step, "num_steps": 100, "epoch": step / 10, "split": "val", **named}

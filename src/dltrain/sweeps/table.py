@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from dltrain.plain import printable
 from dltrain.sweeps.ledger import FAILED, PENDING, JobRecord, JobState
 
 MAX_ROWS = 50
@@ -85,7 +86,8 @@ def aligned(rows: Sequence[Sequence[str]], left: int) -> list[str]:
 def label(job: JobRecord) -> str:
     """What a job varies, in a line: `lr=0.1 seed=2`."""
     names = short_names(list(job.swept))
-    return " ".join(f"{k}={v}" for k, v in zip(names, job.swept.values(), strict=True)) or "-"
+    text = " ".join(f"{k}={v}" for k, v in zip(names, job.swept.values(), strict=True))
+    return printable(text) or "-"
 
 
 def short_names(keys: Sequence[str]) -> list[str]:
@@ -108,4 +110,6 @@ def clock(seconds: float) -> str:
 
 
 def cut(text: str, width: int = MAX_CELL) -> str:
+    """What a stranger wrote steers no terminal."""
+    text = printable(text)
     return text if len(text) <= width else text[: max(0, width - 1)] + "…" * (width > 0)
