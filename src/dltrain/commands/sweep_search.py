@@ -102,6 +102,7 @@ class Trials:
     ) -> None:
         self.task, self.launcher, self.space, self.search = task, launcher, space, search
         self.monitor = monitor
+        self.heard: dict[int, int] = {}  # how many evaluations of each trial, and no more to say
         self.returned: list[Any] = []
         task.num_jobs = max(search.total, len(task.ledger.jobs))
         if search.settings["pruner"] != "none":
@@ -187,9 +188,11 @@ class Trials:
         """After an evaluation: whether the pruner stops it. All that it has not heard of is read
         from the run's own file: it was cut off, perhaps, before it was heard."""
         curve = read_evaluations(self.task.folder / job.directory, self.monitor)
-        for index, row in enumerate(curve, 1):
+        known = self.heard.get(job.number, 0)
+        for index, row in enumerate(curve[known:], known + 1):
             if self.search.report(job.number, index, row.value):
                 return f"{self.search.settings['pruner']}: {describe(self.monitor, row.value)}"
+            self.heard[job.number] = index
         return None
 
 

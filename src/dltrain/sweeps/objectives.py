@@ -9,7 +9,7 @@ from typing import Any
 
 from dltrain import runs
 from dltrain.errors import UserError
-from dltrain.sweeps.evaluations import is_finite, rows
+from dltrain.sweeps.evaluations import is_finite
 
 # Of summary.json, beside the metrics, and which way is better
 NUMBERS = {"wall_time_sec": "min", "num_parameters": "min", "samples_per_sec": "max"}
@@ -79,7 +79,7 @@ def value_of(run_dir: Path, summary: Mapping[str, Any], best: Mapping[str, Any],
     if not runs.is_count(step):
         return None
     value = None
-    for row in rows(run_dir / runs.METRICS):
+    for row in runs.read_rows(run_dir):
         if row.get("split") == split and runs.is_count(row.get("step")) and row["step"] <= step:
             value = row.get(metric)
     return value
