@@ -92,6 +92,14 @@ def test_settings_of_a_sweep_that_goes_on_are_plain_data_and_what_is_typed_wins(
     assert found == ["hydra/sweeper=recorded", "sweep.on_error='retry:3'"]
 
 
+def test_a_folder_of_a_job_is_one_that_can_be_read_again(dltrain, tmp_path):
+    argv = ("train", "-m", "hydra.sweep.dir=here", "seed=1,2", *FAST)
+    outcome = dltrain(*argv, "hydra.sweep.subdir='a\u200b${hydra.job.num}'")
+    assert outcome.code == 2, outcome
+    assert "is to be the folder of job 0; it must be printable text" in outcome.err
+    assert not any(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------------- --dry-run
 
 

@@ -165,7 +165,13 @@ def node(three_jobs, tmp_path):
     started = []
 
     def run(**given):
-        fields = {"sweep": str(sweep), "number": 1, "place": ".cluster/1", "cwd": str(tmp_path)}
+        fields = {
+            "sweep": str(sweep),
+            "number": 1,
+            "place": ".cluster/1",
+            "cwd": str(tmp_path),
+            "is_typed": True,
+        }
         text = json.dumps(fields | {"argv": ["dltrain", "train", "-m", "as=typed"]} | given)
         environ = os.environ | {"SUBMITIT_EXECUTOR": ""}
         command = [sys.executable, "-c", ON_A_NODE, text]

@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dltrain import runs
 from dltrain.claim import Claim
 from dltrain.commands.hydra_app import resolve_dir, through_hydra
 from dltrain.commands.signals import SIGNALS
@@ -19,6 +20,7 @@ from dltrain.commands.sweep_local import warm_pool
 from dltrain.commands.sweep_task import SweepTask, asked_of
 from dltrain.config import compose as composing
 from dltrain.config.grammar import write
+from dltrain.config.messages import shorten
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.cluster import TYPED_ONLY
@@ -27,6 +29,8 @@ from dltrain.sweeps.warm import WARM
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
 DECIDING = ("halving", "optuna")
+# Those that check what a ledger holds: no other is taken from a file
+LAUNCHERS = ("local", "basic", "stacked", "submitit_slurm", "submitit_local", "ray")
 # Of the `sweep` node, what says how jobs are run; what they are has been recorded
 KEPT_SETTINGS = ("jobs", "on_error", "halving", "optuna")
 
@@ -159,7 +163,12 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
     found = []
     keys = {text.lstrip("+").partition("=")[0] for text in typed}
     launcher, sweeper = asked.get("launcher"), asked.get("sweeper")
-    if "hydra/launcher" not in keys and isinstance(launcher, str) and launcher.isidentifier():
+    if "hydra/launcher" not in keys and launcher is not None:
+        if launcher not in LAUNCHERS:
+            raise UserError(
+                f"{runs.SWEEP} names the launcher {shorten(repr(launcher), 60)}, which is none of "
+                f"{', '.join(LAUNCHERS)}\ntype the one that is meant: hydra/launcher=..."
+            )
         found.append(f"hydra/launcher={launcher}")
     found.append(f"hydra/sweeper={sweeper if sweeper in DECIDING else 'recorded'}")
     lists = [asked.get(name) for name in ("hydra", "overrides")]
@@ -204,7 +213,7 @@ def list_jobs(task: SweepTask, argv: list[str]) -> int:
             each.job.number,
             each.job.swept,
             each.job.directory,
-            each.job.config,
+            task.trusted(each.job).config,
             each.state if each.state != PENDING else "",
         )
         for each in states

@@ -19,7 +19,7 @@ from dltrain.commands import provenance
 from dltrain.commands.checked import checked
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir
 from dltrain.commands.signals import Signals
-from dltrain.commands.sweep_job import Judge, Outcome, trusted
+from dltrain.commands.sweep_job import Judge, Outcome, keep_at_home, refuse_another_place, trusted
 from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
 from dltrain.config.messages import shorten
@@ -28,6 +28,7 @@ from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.cluster import TYPED_ONLY
 from dltrain.sweeps.ledger import JobRecord, Ledger
+from dltrain.sweeps.ledger_lines import directory_problem
 from dltrain.sweeps.names import job_directory
 
 
@@ -143,11 +144,16 @@ class SweepTask:
         directory = job_directory(number, swept, self.num_jobs)
         if self.subdir_typed:
             directory = str(resolve_dir(cfg, "hydra.sweep.subdir"))
-        if self.names.setdefault(directory, number) != number or "/" in directory:
+        wrong = directory_problem(directory)
+        if self.names.setdefault(directory, number) != number or wrong:
+            rule = wrong or "it must be another for each job"
             raise UserError(
-                f"hydra.sweep.subdir: `{directory}` is to be the folder of job {number}; it must "
-                "be one name, and another for each job, such as ${hydra.job.num}"
+                f"hydra.sweep.subdir: `{directory[:300]}` is to be the folder of job {number}; "
+                f"{rule}, such as ${{hydra.job.num}}"
             )
+        config = checked(composing.job_config(cfg), allowed=self.allowed)
+        if self.goes_on:  # what it is made of stands in a file, which may come from anywhere
+            keep_at_home(config, number)
         with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
             cfg.hydra.runtime.output_dir = str((self.folder / directory).absolute())
         return JobRecord(
@@ -155,7 +161,7 @@ class SweepTask:
             overrides=overrides,
             swept=swept,
             directory=directory,
-            config=checked(composing.job_config(cfg), allowed=self.allowed),
+            config=config,
             choices=choices_of(cfg),
             hydra_files=hydra_files(cfg),
         )
@@ -190,9 +196,11 @@ class SweepTask:
 
     def __post_init__(self) -> None:
         self.read = set(self.ledger.jobs)  # those that come from a file
+        self.names |= {job.directory: number for number, job in self.ledger.jobs.items()}
 
     def trusted(self, job: JobRecord) -> JobRecord:
         if job.number not in self.read:
+            refuse_another_place(self.folder / job.directory)
             return job
         return trusted(self.folder, job, self.allowed, is_typed=not self.goes_on)
 

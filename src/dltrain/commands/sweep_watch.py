@@ -99,6 +99,7 @@ class Watch:
             number=job.number,
             place=f"{PLACE}/{place.name}",
             cwd=str(Path.cwd()),
+            is_typed=not self.task.goes_on,
             argv=self.task.argv,
             allowed=self.task.allowed,
             threads=self.share.threads if is_here else None,
