@@ -10,9 +10,10 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep_cluster import check
 from dltrain.commands.sweep_job import Outcome
-from dltrain.commands.sweep_node import read_outcome
+from dltrain.commands.sweep_node import NodeJob, read_outcome
 from dltrain.commands.sweep_tickets import Ticket
 from dltrain.config.compose import compose
 from dltrain.errors import UserError
@@ -217,6 +218,17 @@ def test_a_node_that_is_told_to_stop_says_so(number, node):
     expected = 130 if number == signal.SIGINT else 143
     outcome = read_outcome(sweep / ".cluster" / "1", 1)
     assert (process.returncode, outcome.exit_code) in ((expected, expected), (0, 0))
+
+
+def test_what_a_signal_has_broken_is_no_failure_of_the_job(tmp_path, monkeypatch):
+    """Its SystemExit may come out of OmegaConf as something else."""
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    work = NodeJob(str(tmp_path), 7, "place", str(tmp_path), is_typed=True)
+    (tmp_path / "place").mkdir()
+    assert work.run(tmp_path / "place").exit_code == 2
+    monkeypatch.setattr(SIGNALS, "received", signal.SIGINT)
+    assert work.run(tmp_path / "place") == Outcome(130, None, "stopped by SIGINT")
 
 
 def test_a_job_that_is_to_be_stopped_saves_and_stops_after_an_evaluation(node):

@@ -79,6 +79,8 @@ class NodeJob:
         except SystemExit:  # a signal that came before there was anything to save
             return Outcome(SIGNALS.exit_code or 1, reason=f"stopped by {SIGNALS.name}")
         except Exception as error:
+            if SIGNALS.exit_code:  # it came in the midst of OmegaConf, which made another of it
+                return Outcome(SIGNALS.exit_code, reason=f"stopped by {SIGNALS.name}")
             code = error.exit_code if isinstance(error, DltrainError) else 1
             return Outcome(code, reason=str(error) or type(error).__name__)
 
