@@ -30,6 +30,7 @@ def make_run(tmp_path):
         rows=(),
         choices=CHOICES,
         data=None,
+        unresolved=None,
         **changes,
     ):
         folder = tmp_path / folder_name
@@ -45,6 +46,9 @@ def make_run(tmp_path):
         (folder / "run.json").write_text(
             json.dumps({"choices": choices} | ({"data": data} if data else {}))
         )
+        if unresolved:
+            (folder / ".hydra").mkdir()
+            (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(unresolved))
         summary = {
             "status": status,
             "step": 100,

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dltrain import runs
 from dltrain.commands.signals import SIGNALS
 from dltrain.compare import text
 from dltrain.compare.arguments import check, parser
-from dltrain.compare.find import LATEST, find_runs, name_all, settle_choices
+from dltrain.compare.find import LATEST, find_runs, name_all, numbered, settle_choices
 from dltrain.compare.run import Run
 from dltrain.compare.table import Options, Table, make_table, what_is_not_compared
 from dltrain.config.near import did_you_mean
@@ -73,9 +74,9 @@ def show_diff(asked: argparse.Namespace) -> int:
 def one_run(text: str, listed: Sequence[Run]) -> Run:
     """The run at a path, or the one that has this name in the table over the paths."""
     if text == LATEST or Path(text).exists():
-        found = find_runs([text])
+        found = find_runs([str(runs.find_run(LATEST)) if text == LATEST else text])
     else:
-        found = [run for run in listed if text in (run.name, run.path.name)]
+        found = [run for run in listed if text in names_of(run)]
         if not found:
             near = did_you_mean(text, [run.name for run in listed])
             raise UserError(
@@ -88,6 +89,12 @@ def one_run(text: str, listed: Sequence[Run]) -> Run:
     if not found[0].is_compared:
         raise UserError(f"--diff: {found[0].path} is {found[0].status}: {found[0].reason}")
     return found[0]
+
+
+def names_of(run: Run) -> list[str | None]:
+    """What a table, or a listing of its folder, calls it; in a narrow table that is a number."""
+    names = [run.name, run.path.name]
+    return [*names, *map(numbered, names)]
 
 
 def show_plot(

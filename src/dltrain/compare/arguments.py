@@ -25,7 +25,7 @@ step 500; accuracy/test. `best` and `test` are those of what the runs monitor.
   dltrain compare SWEEP --where 'optimizer.lr > 0.01 and status == completed'
   dltrain compare SWEEP --group seed --plot curves.svg --metrics loss/val
   dltrain compare SWEEP --group seed --plot map.png --heatmap optimizer.lr model.dropout
-  dltrain compare SWEEP --diff 0_lr=0.1 3_lr=0.2           # names in its table, or paths
+  dltrain compare SWEEP --diff 0_lr=0.1 3_lr=0.2           # names or numbers in its table, or paths
   dltrain compare SWEEP --where 'status == completed' --tensorboard
 """
 # The options that say something in each mode; --where (and the paths) in all but --diff
