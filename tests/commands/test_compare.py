@@ -161,7 +161,7 @@ def test_files_for_machines_say_where_each_run_is(sweep, dltrain):
 
 
 def test_a_plot_and_a_map_are_drawn(sweep, dltrain, tmp_path):
-    for options in (["--group", "seed"], ["--heatmap"], ["--heatmap", "lr", "seed"]):
+    for options in (["--group", "seed"], ["--heatmap"], ["--heatmap", "lr", "seed"], ["--x", "lr"]):
         outcome = dltrain("compare", *options, "--plot", "x.png", str(sweep))
         assert outcome.code == 0, outcome.err
         assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
@@ -195,6 +195,9 @@ def test_foreign_and_damaged_folders_are_named(finished_run, dltrain, tmp_path):
     (["--columns", "lr", "--metrics", "best"], "--columns names every column"),
     (["--diff", "a", "b", "--where", "seed == 1"], "--where says nothing together with --diff"),
     (["--plot", "x.png", "--at", "5"], "--at says nothing together with --plot"),
+    (["--x", "lr"], "--x KEY needs --plot"), (["--color", "lr"], "--color KEY needs --x"),
+    (["--plot", "x.png", "--x", "lr", "--heatmap"], "two pictures"),
+    (["--plot", "x.png", "--x", "lr", "--group", "seed"], "nothing together with --x"),
     (["--plot", "x.png", "--format", "csv"], "--format says nothing together with --plot"),
     (["--plot", "x.png", "--heatmap", "--smooth", "0"], "together with --heatmap"),
     (["--tensorboard", "--group", "seed"], "--group says nothing together with --tensorboard"),

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 CONFIG = {
     "name": "digits_mlp",
@@ -16,6 +17,16 @@ CONFIG = {
     "loggers": {"tensorboard": {"max_images": 64}},
 }
 CHOICES = {"dataset": "digits", "model": "mlp", "optimizer": "adamw"}
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, as matplotlib holds them."""
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
+    )
+    return figures
 
 
 @pytest.fixture

@@ -100,6 +100,7 @@ def names_of(run: Run) -> list[str | None]:
 def show_plot(
     asked: argparse.Namespace, options: Options, found: list[Any], notes: list[str]
 ) -> int:
+    from dltrain.compare.against import plot_against
     from dltrain.compare.heatmap import plot_heatmap
     from dltrain.compare.plot import plot_curves
 
@@ -107,6 +108,8 @@ def show_plot(
     with writing(file):
         if asked.heatmap is not None:
             plot_heatmap(found, options, asked.heatmap, file)
+        elif asked.x is not None:
+            notes = notes + plot_against(found, options, asked.x, asked.color or "", file)
         else:
             notes = notes + plot_curves(found, options, asked.smooth, file)
     tell(notes)
