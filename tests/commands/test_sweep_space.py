@@ -50,6 +50,7 @@ def test_a_paired_sweep_over_seeds_is_a_row_for_each_pair_in_compare(dltrain, tm
     ]
     table = dltrain("compare", "here", "--group", "seed", "--format", "csv")
     assert len(table.out.splitlines()) == 1 + 3
+    assert "eval_batch_size" not in table.out, "the batch size, by the config"
 
 
 def test_what_a_sweep_is_is_no_part_of_its_jobs(dltrain, tmp_path):

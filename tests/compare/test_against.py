@@ -5,6 +5,7 @@ import random
 import pytest
 
 from dltrain.compare.against import plot_against
+from dltrain.compare.figure import figure
 from dltrain.compare.find import find_runs
 from dltrain.compare.scale import number_of, scale_of
 from dltrain.compare.table import Options
@@ -82,7 +83,7 @@ def test_lists_of_one_number_are_numbers(make_run, tmp_path, drawn):
     (axes,) = drawn[0].axes
     drawn[0].canvas.draw()
     assert [t.get_text() for t in axes.get_xticklabels()] == ["16", "32", "256"]
-    assert [number_of(value) for value in ("[1,2]", "[a]", "16", True, None, 3)] == [
+    assert [number_of(value) for value in ("[1,2]", "[nan]", "16", True, None, 3)] == [
         *(None, None, None, None, None, 3.0)
     ]
 
@@ -111,6 +112,18 @@ def test_a_scale_is_in_decades_where_the_values_are(values, kind):
     places = [scale.place(value) for value in sorted(values)]
     assert places == sorted(places)
     assert (places[0], places[-1]) == ((0.0, 1.0) if len(values) > 1 else (0.5, 0.5))
+
+
+def test_the_bar_beside_the_points_has_their_colours():
+    """Of values with a 0, which has no logarithm, too."""
+    values = [0, 1e-4, 1e-3, 1e-2, 1.0]
+    scale = scale_of(values)
+    with figure(3, 3) as (made, axes):
+        scale.add_bar(made, axes, "lr")
+        norm = made.axes[1]._colorbar.norm
+        assert [float(norm(value)) for value in values] == pytest.approx(
+            [*map(scale.place, values)]
+        )
 
 
 def test_losses_that_diverge_leave_room_for_the_others(make_run, tmp_path, drawn):

@@ -155,6 +155,12 @@ def test_a_key_can_follow_from_one_above_its_parent(make_run, found):
     assert differing(found()) == ["seed"]
 
 
+def test_settings_that_follow_each_other_are_both_shown(make_run, found):
+    for number, written in enumerate(({"a": {"x": "${.y}"}}, {"a": {"y": "${.x}"}})):
+        make_run(f"{number}", unresolved=written, **{"a.x": number, "a.y": number})
+    assert differing(found()) == ["a.x", "a.y"]
+
+
 def test_a_folder_of_hydras_that_cannot_be_read_says_nothing(make_run, found, tmp_path):
     (tmp_path / ".elsewhere").mkdir()
     text = "loader: {eval_batch_size: '${.batch_size}'}"

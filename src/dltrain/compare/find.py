@@ -41,7 +41,7 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
 def latest() -> Path:
     """The run that started last below outputs/, or the sweep that it is a job of."""
     newest = runs.find_run(LATEST)
-    return next((path for path in newest.parents if (path / runs.SWEEP).is_file()), newest)
+    return next((path for path in newest.parents[:-1] if (path / runs.SWEEP).is_file()), newest)
 
 
 def directory(text: str) -> Path:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from math import log10
 from typing import Any
 
-from dltrain.compare.run import Value
+from dltrain.compare.run import Value, number
 
 WIDE = 10  # times the smallest: from here on it may be decades
 SURELY = 0.15  # so much more evenly linear values are spread: searches leave few of a kind
@@ -24,10 +24,11 @@ def number_of(value: Value) -> float | None:
     """Of a number, and of a list of one: `[32]` is a width."""
     if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
         try:
-            return float(value[1:-1])
+            return number(float(value[1:-1]))
         except ValueError:
             return None
-    return None if isinstance(value, bool | str) or value is None else float(value)
+    found = number(value)
+    return None if found is None else float(found)
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class Scale:
         low, high = self.values[0], self.values[-1]
         if self.kind == "log":
             low, high, value = log10(low), log10(high), log10(value)
-        elif self.kind == "symlog":  # as matplotlib's: 0 is a decade below the smallest
+        elif self.kind == "symlog":  # 0 is a decade below the smallest
             first, last = log10(self.least), log10(high)
             return (1 + log10(value) - first if value else 0.0) / (1 + last - first)
         return (value - low) / (high - low) if high > low else 0.5
@@ -72,8 +73,8 @@ class Scale:
         axis.set_major_formatter(lambda value, _: f"{value:g}")
 
     def options(self) -> dict[str, Any]:
-        """What matplotlib's `set_xscale` takes beside `kind`."""
-        return {"linthresh": self.least} if self.kind == "symlog" else {}
+        """What matplotlib takes beside `kind`; so much of `linscale` is a decade."""
+        return {"linthresh": self.least, "linscale": 0.9} if self.kind == "symlog" else {}
 
     def add_bar(self, made: Any, axes: Any, label: str) -> None:
         """The colours of `color`, beside the axes."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from dltrain.compare.references import is_reference
+from dltrain.compare.references import referring
 from dltrain.compare.run import Run, Value
 from dltrain.config.near import did_you_mean
 from dltrain.effects import FACTS_OF_DATA, NO_RESULT, covers
@@ -26,7 +26,11 @@ def differing(found: Sequence[Run]) -> list[str]:
     keys = {key: None for run in found for key in run.settings}
     varied = [key for key in keys if is_varied(key, found)]
     kept = [key for key in varied if not is_unshown(key) and not follows(key, varied, found)]
-    kept = [key for key in kept if not is_reference(key, equals(key, kept, found), found)]
+    alike = defaultdict(list)
+    for key in kept:
+        alike[tuple(identity(run, key) for run in found)].append(key)
+    follow = referring(alike.values(), found)
+    kept = [key for key in kept if key not in follow]
     return sorted(kept, key=lambda key: (key == "seed", "." in key))
 
 
@@ -58,17 +62,6 @@ def follows(key: str, varied: Sequence[str], found: Sequence[Run]) -> bool:
     if group not in varied or not is_constant(key, found, [group]):
         return False
     return rest == "_target_" or not all(key in run.settings for run in found)
-
-
-def equals(key: str, others: Iterable[str], found: Sequence[Run]) -> list[str]:
-    """Those that have the value of `key` in every run."""
-    values = [identity(run, key) for run in found]
-    return [
-        other
-        for other in others
-        if other != key
-        and all(identity(run, other) == v for run, v in zip(found, values, strict=True))
-    ]
 
 
 def causes(key: str) -> list[str]:
