@@ -156,7 +156,8 @@ def test_a_key_can_follow_from_one_above_its_parent(make_run, found):
 
 
 def test_settings_that_follow_each_other_are_both_shown(make_run, found):
-    for number, written in enumerate(({"a": {"x": "${.y}"}}, {"a": {"y": "${.x}"}})):
+    written = {"a": {"x": "${.y}", "y": "${.x}"}}
+    for number in (0, 1):
         make_run(f"{number}", unresolved=written, **{"a.x": number, "a.y": number})
     assert differing(found()) == ["a.x", "a.y"]
 
