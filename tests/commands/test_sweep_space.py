@@ -241,9 +241,11 @@ MISTAKES = {
     "train -m 'sweep.grid={seed:range(1,3)}'": "within brackets needs quotes|\"range(1,4)\"",
     "train -m seed=1,2 'sweep.when={seed:model=cnn}'": "what holds = , or ( is quoted there",
     "train -m 'sweep.grid={seed:\"range(1,3\"}'": "sweep.grid|seed=range(1,3|bracket",
+    "train -m model.hidden_sizes=16,32": "must be a list|'model.hidden_sizes=[16],[32]'",
+    "train -m seed=1,2 --dry-run hydra/launcher=submitit_slurm hydra.launcher.timeout_min=2h":
+        "hydra.launcher.timeout_min is '2h'",
     "train -m hydra.sweep.dir=a,b": "`hydra.sweep.dir=a,b`|Hydra's own",
     "train -m hydra/sweeper=basic seed=1,2 sweep.repeat=2": "sweep.repeat|hydra/sweeper=grid",
-    "train -m --dry-run hydra/sweeper=optuna seed=1,2": "--dry-run|hydra/sweeper=optuna",
     "train -m seed=1,2 +hydra.job.env_set.A=1": "hydra.job.env_set|A=... dltrain train",
     "train -m seed=1,2 sweep.halving.first=2epochs": "sweep.halving.first|hydra/sweeper=halving",
     "train -m seed=1,2 sweep.optuna.trials=3": "sweep.optuna.trials|hydra/sweeper=optuna",

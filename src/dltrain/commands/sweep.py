@@ -81,7 +81,7 @@ def sweep(
         )  # fmt: skip
         rest = [arg for arg in argv if not arg.startswith("hydra.sweep.dir=")]
         with nothing_left_behind(directory):
-            return list_jobs(task, rest) if dry_run else run_sweep(task, rest, asked["launcher"])
+            return list_or_run(task, rest, cfg)
 
 
 def of_all_jobs(pairs: Sequence[tuple[str, Any]]) -> list[str]:
@@ -149,10 +149,7 @@ def resume_sweep(
             goes_on=True,
             dry_run=dry_run,
         )
-        if dry_run:
-            return list_jobs(task, ["-m", *stored, *overrides])
-        launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
-        return run_sweep(task, ["-m", *stored, *overrides], launcher)
+        return list_or_run(task, ["-m", *stored, *overrides], cfg)
 
 
 def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
@@ -201,11 +198,22 @@ def stored_settings(settings: Any, typed: set[str]) -> list[str]:
     return found
 
 
+def list_or_run(task: SweepTask, argv: list[str], cfg: DictConfig) -> int:
+    """`cfg` has the launcher."""
+    if not task.dry_run:
+        return run_sweep(task, argv, str(cfg.hydra.runtime.choices["hydra/launcher"]))
+    from dltrain.commands.sweep_cluster import check_listed
+
+    check_listed(cfg.hydra.launcher)
+    return list_jobs(task, argv)
+
+
 def list_jobs(task: SweepTask, argv: list[str]) -> int:
     """For `--dry-run`: what the sweeper would launch, by a launcher that runs nothing then."""
     from dltrain.commands.dry_run import Planned, say_plan
 
-    own = [arg for arg in argv if not arg.startswith(("hydra/launcher=", "hydra.launcher."))]
+    launchers = ("hydra/launcher=", "hydra.launcher.")
+    own = [arg for arg in argv if not arg.lstrip("+~").startswith(launchers)]
     code = through_hydra([*own, "hydra/launcher=basic"], task)
     states = task.ledger.states()
     planned = [

@@ -24,6 +24,7 @@ from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
 from dltrain.config.messages import shorten
 from dltrain.config.sweep import check_sweep, is_of_sweep
+from dltrain.config.sweep_messages import no_lists
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.cluster import TYPED_ONLY
@@ -156,6 +157,10 @@ class SweepTask:
             keep_at_home(config, number)
         with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
             cfg.hydra.runtime.output_dir = str((self.folder / directory).absolute())
+        try:
+            config = checked(composing.job_config(cfg), allowed=self.allowed)
+        except UserError as error:
+            raise UserError(f"{error}{self.hint(str(error))}") from error
         return JobRecord(
             number=number,
             overrides=overrides,
@@ -172,6 +177,15 @@ class SweepTask:
             return self.planned[number]
         pairs = [text.lstrip("+").partition("=")[::2] for text in overrides]
         return {key: value for key, value in pairs if key not in self.fixed}
+
+    def hint(self, reason: str) -> str:
+        """How several lists are typed, where each value that is swept over is to be one."""
+        tried: dict[str, dict[str, None]] = {}
+        for job in self.planned.values():
+            for key, value in job.items():
+                tried.setdefault(key, {})[value] = None
+        hints = (no_lists(reason, key.lstrip("+"), list(values)) for key, values in tried.items())
+        return next(filter(None, hints), "")
 
     def refuse_equal(self, jobs: Sequence[JobRecord]) -> None:
         """Of what was planned as a whole, two equal jobs are a mistake: a sweeper may try again."""
