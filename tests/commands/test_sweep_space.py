@@ -8,6 +8,7 @@ import pytest
 from mistakes import assert_mended_by_the_user
 
 from dltrain.claim import Claim
+from dltrain.commands.dry_run import table_lines
 from dltrain.commands.sweep import stored_arguments
 from dltrain.config.compose import config_dir
 
@@ -141,6 +142,27 @@ def test_a_dry_run_says_which_jobs_could_not_begin(without_torch, tmp_path):
     assert "2, 3 cannot run: loader.batch_size is 5000, but the training set has" in outcome.out
     assert "4 jobs, 2,400 steps in all, 2 cannot run" in outcome.out
     assert not any(tmp_path.iterdir())
+
+
+def test_a_dry_run_is_as_wide_as_the_terminal_and_tells_the_jobs_apart():
+    jobs = [[str(n), f"lr={n}  batch_size=32", f"{n} steps, 30 epochs", f"{n}_lr={n},batch_size=32"]
+            for n in range(12)]  # fmt: skip
+    assert (
+        table_lines(jobs, None)[3]
+        == " 3  lr=3  batch_size=32   3 steps, 30 epochs   3_lr=3,batch_size=32"
+    )
+    assert table_lines(jobs, 60)[3] == " 3  lr=3  batch_size=32   3 steps, 30 epochs"
+    assert table_lines(jobs, 40)[3] == " 3  lr=3  batch_size=32"
+    for width in range(8, 80):
+        assert max(map(len, table_lines(jobs, width))) <= width
+    single = [["0", "", "600 steps, 30 epochs", "a_folder"]]
+    assert table_lines(single, 40) == ["0  600 steps, 30 epochs  a_folder"]
+
+
+def test_a_sweep_of_nothing_is_said_to_be_one(without_torch):
+    note = "one job: nothing is swept; key=a,b tries several"
+    assert note in without_torch("train", "-m", "--dry-run", "seed=3").out
+    assert note not in without_torch("train", "-m", "--dry-run", "sweep.repeat=2").out
 
 
 def test_a_dry_run_of_a_sweep_that_was_begun_says_what_is_left(dltrain, three_jobs, tmp_path):

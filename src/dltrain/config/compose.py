@@ -162,6 +162,10 @@ def refuse_duplicates(overrides: Sequence[str]) -> None:
         seen[key] = text
 
 
+def is_offered(group: str, name: str) -> bool:
+    return name[0] != "_" and name != INTERNAL.get(group)
+
+
 class Choices:
     """What could have been meant: keys and groups, looked up only when something went wrong."""
 
@@ -195,7 +199,7 @@ class Choices:
     def options(self, group: str) -> list[str]:
         """Without those that are parts of others, or of a command's own."""
         found = self.hydra.config_loader.get_group_options(group)
-        return [name for name in found if name[0] != "_" and name != INTERNAL.get(group)]
+        return [name for name in found if is_offered(group, name)]
 
 
 def dotted_keys(node: Any, prefix: str = "") -> list[str]:

@@ -22,7 +22,6 @@ MAX_LINES, MAX_WIDTH = 6, 300
 # Groups that take keys of any name; what has no place in the others, a + does not add either
 OPEN = (
     "dataset", "augmentation", "model", "task", "optimizer", "scheduler", "callbacks", "loggers",
-    "hydra",
 )  # fmt: skip
 
 
