@@ -1,6 +1,7 @@
 """What a cluster is told of a job, and what it tells: without any cluster's package."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from dltrain.errors import UserError
 from dltrain.sweeps import slurm
 from dltrain.sweeps.cluster import RULES, Share, check_settings, new_place, require
 from dltrain.sweeps.ledger import read_ledger
+from dltrain.sweeps.ray_engine import without_good_news
 
 
 def settings_of(launcher):
@@ -59,6 +61,24 @@ def test_a_missing_package_is_named_with_its_extra():
         UserError, match=r"needs the package no_such: pip install 'dltrain\[slurm\]"
     ):
         require("no_such", "slurm", "submitit_slurm")
+
+
+def test_a_folder_that_has_the_name_of_a_package_is_none(tmp_path, monkeypatch):
+    (tmp_path / "ray_of_mine").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"pip install 'dltrain\[ray\]"):
+        require("ray_of_mine", "ray", "ray")
+
+
+def test_of_rays_tokens_only_what_is_a_danger_is_told(caplog):
+    speaker = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    with without_good_news():
+        speaker.warning("Token authentication is enabled for this Ray cluster. Set ...")
+        speaker.warning("Token authentication is disabled for this Ray cluster. Anyone ...")
+    assert [record.getMessage()[:31] for record in caplog.records] == [
+        "Token authentication is disable"
+    ]
+    assert not speaker.filters
 
 
 def test_slurm_is_looked_for_before_anything_is_recorded(monkeypatch):

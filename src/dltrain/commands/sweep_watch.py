@@ -88,7 +88,8 @@ class Watch:
             )
         if self.engine.limit is None:
             names = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
-            self.screen.say(f"{self.engine.name}: {in_words(len(ids))} handed over: {names}")
+            shown = f": {names}" if self.engine.outlives else ""  # the names of a queue to look at
+            self.screen.say(f"{self.engine.name}: {in_words(len(ids))} handed over{shown}")
 
     def work(self, job: JobRecord, place: Path, slot: int) -> NodeJob:
         folder = self.task.folder.absolute()
