@@ -231,7 +231,11 @@ def test_several_objectives_and_pictures(finished, dltrain, tmp_path):
     changed = [text for text in argv(**settings) if "hidden" not in text]
     outcome = dltrain(*changed, "model.hidden_sizes=[4],[8],[16]")
     assert outcome.code == 0, outcome.err
-    assert "no trial beats these in accuracy/val and num_parameters and loss/val" in outcome.out
+    assert "Pareto front of accuracy/val and num_parameters and loss/val: " in outcome.out
+    head, *rows = outcome.out.partition("\njob  ")[2].partition("\n* Pareto front")[0].splitlines()
+    assert head.split()[2:5] == ["accuracy/val", "num_parameters", "loss/val"]
+    best = outcome.out.partition("and loss/val: ")[2].splitlines()[0].split(", ")
+    assert sorted(row.split("*")[0] for row in rows if "*" in row) == best
     assert all((tmp_path / "here" / f"{name}.png").is_file() for name in ("history", "pareto"))
     journal = (tmp_path / "here" / "optuna.jsonl").read_text()
     told = [json.loads(line) for line in journal.splitlines()]
@@ -260,6 +264,7 @@ def test_a_failure_ends_it_where_that_was_asked_for(finished, dltrain, tmp_path)
                       "sweep.on_error=stop")  # fmt: skip
     assert outcome.code == 1
     assert states(tmp_path / "here") == ["failed"]
+    assert "1 of 4 jobs are over. To go on:\n  dltrain resume here" in outcome.out
 
 
 def test_a_dry_run_lists_the_first_trials_and_writes_nothing(finished, dltrain, tmp_path):

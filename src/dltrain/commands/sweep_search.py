@@ -142,8 +142,7 @@ class Trials:
         if len(self.search.objectives) > 1:
             front = sorted(trial.number for trial in self.search.study.best_trials)
             names = " and ".join(each.name for each in self.search.objectives)
-            shown = ", ".join(map(str, front)) or "none"
-            print(f"best       no trial beats these in {names}: {shown}")
+            print(f"best       Pareto front of {names}: {', '.join(map(str, front)) or 'none'}")
         if drawn := draw_search(self.task.folder, self.search):
             print(f"plots      {self.task.folder}: {', '.join(drawn)}")
 

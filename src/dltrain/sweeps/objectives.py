@@ -69,6 +69,22 @@ def values_of(run_dir: Path, objectives: Sequence[Objective]) -> list[float] | N
     return values if len(values) == len(objectives) else None
 
 
+def pareto_front(
+    values: Mapping[int, Sequence[float]], objectives: Sequence[Objective]
+) -> set[int]:
+    """The jobs that none is as good as in all objectives and better than in one."""
+    signs = [1 if each.mode == "max" else -1 for each in objectives]
+    good = {job: [s * v for s, v in zip(signs, row, strict=True)] for job, row in values.items()}
+    return {
+        job
+        for job, mine in good.items()
+        if not any(
+            other != mine and all(a >= b for a, b in zip(other, mine, strict=True))
+            for other in good.values()
+        )
+    }
+
+
 def value_of(run_dir: Path, summary: Mapping[str, Any], best: Mapping[str, Any], name: str) -> Any:
     if name == best.get("monitor"):
         return best.get("value")
