@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from dltrain.durable import remove, storage_error, sync_folder
 from dltrain.errors import NO_SPACE, UserError
 
 MAX_TRIES = 100  # others that claim the same name come and go within microseconds
+MAX_WAIT_SEC, PAUSE_SEC = 0.05, 0.002  # for one that only looks: see `is_held`
 
 
 class Claim:
@@ -127,8 +129,7 @@ def describe(path: Path) -> str:
 def is_held(path: Path) -> bool:
     """Whether a process trains in the directory just now. Nothing is written.
 
-    A shared lock for a microsecond: a run that begins to go on there within it is told that the
-    directory is in use.
+    A shared lock for some microseconds: who wants the directory then waits until they are over.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -155,7 +156,7 @@ def lock(path: Path) -> int | None:
         os.close(descriptor)
         raise PermissionError(13, "Permission denied")
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_soon(descriptor)
     except BlockingIOError:
         os.close(descriptor)
         raise UserError(f"{path} is in use by another dltrain process{describe(path)}") from None
@@ -168,6 +169,18 @@ def lock(path: Path) -> int | None:
         pass  # removed, by one who had only tried whether it could be made
     os.close(descriptor)
     return None
+
+
+def lock_soon(descriptor: int) -> None:
+    """Raises BlockingIOError where somebody holds it for longer than it takes to look."""
+    until = time.monotonic() + MAX_WAIT_SEC
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(PAUSE_SEC)
 
 
 # ---------------------------------------------------------------------- folders of results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,32 @@ def to_yaml(data: Any) -> str:
 def read_json(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Raises one of PLAIN_ERRORS."""
     return json.loads(read_text(path, max_bytes))
+
+
+def parse_json(text: str, max_values: int = MAX_VALUES) -> Any:
+    """A value of at most so many, and no deeper than a config. Raises PlainError for more, without
+    having made them, and ValueError or RecursionError for what is no json."""
+    if count_values(text) > max_values:
+        raise PlainError(f"it holds more than {max_values:,} values")
+    value = json.loads(text)
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise PlainError(f"it is nested more than {MAX_DEPTH} deep")
+        nodes = [each.values() if isinstance(each, dict) else each for each in level
+                 if isinstance(each, dict | list)]  # fmt: skip
+        level, depth = [child for node in nodes for child in node], depth + 1
+    return value
+
+
+def count_values(text: str) -> int:
+    """How many values json holds, at most."""
+    outside = _JSON_TEXT.sub("", text)
+    return 1 + sum(map(outside.count, ",[{"))
+
+
+# Linear in whatever there is: possessive, and one without an end takes all that follows
+_JSON_TEXT = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 def read_yaml(path: Path, max_bytes: int = MAX_BYTES) -> Any:

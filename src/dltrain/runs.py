@@ -32,6 +32,7 @@ OUTPUTS = "outputs"
 log = logging.getLogger("dltrain")
 MAX_RECORD_BYTES = 4 << 20  # a kilobyte for each time that the run went on
 MAX_THREADS = 1024
+MAX_LOOKED_AT = 10_000  # entries of folders, for a message: some 0.1 s
 # Of metrics.jsonl, which anybody may have made: a run has a row a `trainer.log_every`
 MAX_ROWS, MAX_ROWS_BYTES, MAX_ROW_BYTES = 500_000, 1 << 27, 1 << 16
 
@@ -59,7 +60,29 @@ def find_run(text: str) -> Path:
         raise UserError(f"{text} is a sweep: name one of the runs in it, such as {text}/0_...")
     if named:
         raise UserError(f"{text}: a sweep that ended before it began; type its command again")
-    raise UserError(f"{text} is not a run: it has no {CONFIG}")
+    raise UserError(f"{text} is not a run: it has no {CONFIG}{newest_below(path)}")
+
+
+def newest_below(path: Path) -> str:
+    """`; the newest run below it is ...`, for a message: of what is near, for it may be the root of
+    a file server."""
+    folders, newest, left = [path], (-math.inf, path), MAX_LOOKED_AT
+    for folder in folders:
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)[:left]
+        except OSError:
+            continue
+        left -= len(entries)
+        for entry in entries:
+            if entry.name == RECORD and entry.is_file(follow_symlinks=False):
+                newest = max(newest, (entry.stat(follow_symlinks=False).st_mtime, folder))
+            elif entry.is_dir(follow_symlinks=False) and len(folders) < left:
+                folders.append(Path(entry.path))
+    run = newest[1]
+    if run == path:
+        return ""
+    sweep = f", of the sweep {run.parent}" if (run.parent / SWEEP).is_file() else ""
+    return f"\nthe newest run below it is {run}{sweep}"
 
 
 def refuse_links(path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -98,7 +99,17 @@ def test_without_a_path_it_is_all_below_outputs(sweep, dltrain, tmp_path):
     assert "dltrain train" in dltrain("compare").err
     outcome = dltrain("compare", cwd=sweep.parents[2])
     assert outcome.out == dltrain("compare", str(sweep)).out
-    assert dltrain("compare", "latest", cwd=sweep.parents[2]).out.count("completed") == 1
+
+
+def test_latest_is_the_sweep_of_the_newest_run_and_a_diff_is_of_that_run(sweep, dltrain, tmp_path):
+    outputs = sweep.parents[2]
+    assert dltrain("compare", "latest", cwd=outputs).out == dltrain("compare", str(sweep)).out
+    newest = max(sweep.glob("*/run.json"), key=lambda path: path.lstat().st_mtime).parent
+    outcome = dltrain("compare", "--diff", "latest", str(newest), cwd=outputs)
+    assert "0 settings differ" in outcome.err
+    alone = tmp_path / "outputs" / "x" / newest.name
+    shutil.copytree(newest, alone)
+    assert dltrain("compare", "latest", cwd=tmp_path).out.count("completed") == 1
 
 
 @pytest.mark.parametrize(("name", "begins"), [
@@ -127,6 +138,8 @@ def test_runs_of_a_diff_can_be_named_as_the_table_does(sweep, dltrain):
     header, *rows = csv.reader(outcome.out.splitlines())
     assert header == ["setting", first, last]
     assert sorted(row[0] for row in rows) == ["optimizer.lr", "seed"]
+    numbers = [name.partition("_")[0] for name in (first, last)]
+    assert dltrain("compare", str(sweep), "--diff", *numbers, "--format", "csv").out == outcome.out
     refused = dltrain("compare", str(sweep), "--diff", first, "nothing_such")
     assert (refused.code, refused.out) == (2, "")
     assert "`nothing_such` is neither a directory nor a run in the table" in refused.err
@@ -148,7 +161,7 @@ def test_files_for_machines_say_where_each_run_is(sweep, dltrain):
 
 
 def test_a_plot_and_a_map_are_drawn(sweep, dltrain, tmp_path):
-    for options in (["--group", "seed"], ["--heatmap"], ["--heatmap", "lr", "seed"]):
+    for options in (["--group", "seed"], ["--heatmap"], ["--heatmap", "lr", "seed"], ["--x", "lr"]):
         outcome = dltrain("compare", *options, "--plot", "x.png", str(sweep))
         assert outcome.code == 0, outcome.err
         assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
@@ -182,6 +195,9 @@ def test_foreign_and_damaged_folders_are_named(finished_run, dltrain, tmp_path):
     (["--columns", "lr", "--metrics", "best"], "--columns names every column"),
     (["--diff", "a", "b", "--where", "seed == 1"], "--where says nothing together with --diff"),
     (["--plot", "x.png", "--at", "5"], "--at says nothing together with --plot"),
+    (["--x", "lr"], "--x KEY needs --plot"), (["--color", "lr"], "--color KEY needs --x"),
+    (["--plot", "x.png", "--x", "lr", "--heatmap"], "two pictures"),
+    (["--plot", "x.png", "--x", "lr", "--group", "seed"], "nothing together with --x"),
     (["--plot", "x.png", "--format", "csv"], "--format says nothing together with --plot"),
     (["--plot", "x.png", "--heatmap", "--smooth", "0"], "together with --heatmap"),
     (["--tensorboard", "--group", "seed"], "--group says nothing together with --tensorboard"),

@@ -105,7 +105,26 @@ def test_alone_it_lists_all_groups_and_the_machine(dltrain):
     headings = [line for line in outcome.out.splitlines() if not line.startswith(" ")]
     assert headings[0] == "dataset"
     assert headings[-1] == "machine"
-    assert set(headings) == {*GROUPS, "machine"} - {"hydra"}
+    assert set(headings) == {*GROUPS, "hydra/launcher", "hydra/sweeper", "machine"} - {"hydra"}
     machine = outcome.out.partition("machine\n")[2]
     for what in ("python", "dltrain", "hydra-core", "tensorboard", "cpu", "torch", "torchvision"):
         assert f"  {what} " in machine
+
+
+@pytest.mark.parametrize("group", ["hydra/launcher", "hydra/sweeper"])
+def test_who_makes_and_runs_the_jobs_of_a_sweep_is_listed_and_in_the_help(group, without_torch):
+    outcome = without_torch("info", group)
+    assert (outcome.code, outcome.err, outcome.torch) == (0, "", False)
+    listed = {line.split()[0]: line.split()[1:] for line in outcome.out.splitlines()[1:]
+              if line[2:3].strip()}  # fmt: skip
+    files = {path.stem for path in (config_dir() / group).glob("*.yaml")} - {"recorded"}
+    assert listed.keys() == files | ({"basic"} if group.endswith("launcher") else set())
+    assert all(listed.values()), "a choice without its line"
+    help_text = (config_dir() / "hydra" / "default.yaml").read_text()
+    assert all(name in help_text.partition("header:")[2] for name in listed)
+
+
+def test_keys_of_a_launcher_are_typed_with_dots(without_torch):
+    outcome = without_torch("info", "hydra/launcher=submitit_slurm")
+    assert "hydra.launcher.additional_parameters.requeue=true" in outcome.out
+    assert "hydra/launcher." not in outcome.out

@@ -1,11 +1,13 @@
 """A run is never lost and never lies: killed and resumed, it ends as if nothing had happened."""
 
 import json
+import os
 import random
 import shlex
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,7 +16,9 @@ from run_reader import assert_same, metrics, newest_step, points, wait_for_step
 from dltrain.claim import Claim
 from dltrain.durable import replace_text
 from dltrain.engine.checkpoint import read_checkpoint, write_checkpoint
+from dltrain.errors import UserError
 from dltrain.loggers.events import event_files
+from dltrain.runs import find_run
 
 # Everything that draws random numbers or has a state: dropout, augmentation, EMA, BatchNorm
 EXACT = (
@@ -218,6 +222,24 @@ def test_resume_latest(dltrain, tmp_path):
     assert dltrain("resume", "latest", "trainer.max_epochs=3").code == 0
     steps = {path.parts[-3]: status_of(path.parent)["step"] for path in tmp_path.rglob("run.json")}
     assert steps == {"n1": 40, "n2": 60}
+
+
+def test_a_folder_of_runs_names_the_newest_of_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for age, name in enumerate(("a/new_sweep/1_lr=1", "a/old", "b/c/d/older")):
+        Path("outputs", name).mkdir(parents=True)
+        Path("outputs", name, "run.json").touch()
+        os.utime(Path("outputs", name, "run.json"), (1e9 - age, 1e9 - age))
+    Path("outputs/a/new_sweep/sweep.json").touch()
+    Path("outputs/loop").symlink_to("..", target_is_directory=True)
+    for text, named in (
+        ("outputs", "1_lr=1, of the sweep outputs/a/new_sweep"), ("outputs/b", "b/c/d/older"),
+    ):  # fmt: skip
+        with pytest.raises(UserError, match=f"no config.yaml\nthe newest run below .*{named}$"):
+            find_run(text)
+    monkeypatch.setattr("dltrain.runs.MAX_LOOKED_AT", 2)  # the root of a file server, say
+    with pytest.raises(UserError, match=r"no config.yaml$"):
+        find_run("outputs")
 
 
 def test_auto_starts_then_goes_on_then_is_done(dltrain, tmp_path):

@@ -1,7 +1,10 @@
 """What a run leaves: the files of the contract and their fields, and nothing after a mistake."""
 
+import fcntl
 import json
+import os
 import shutil
+import threading
 
 import pytest
 import yaml
@@ -153,6 +156,18 @@ def test_of_two_that_want_a_new_directory_one_is_refused(tmp_path):
         first.release()
         with pytest.raises(UserError, match="holds a run already"):
             second.take()
+
+
+def test_who_only_looks_is_in_nobodys_way(tmp_path, monkeypatch):
+    """Whether a run is held is asked by a shared lock, which is given back after microseconds."""
+    monkeypatch.setattr("dltrain.claim.MAX_WAIT_SEC", 60.0)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    gone = threading.Timer(0.02, os.close, [descriptor])
+    gone.start()
+    with Claim(tmp_path) as claim:
+        assert not claim.is_new
+    gone.join()
 
 
 KILL_AT_TORCH = """

@@ -15,8 +15,9 @@ import pytest
 from dltrain.claim import Claim
 from dltrain.commands.local_run import LocalRun, Unit
 from dltrain.commands.signals import Signals
+from dltrain.commands.sweep_asked import asked_of
 from dltrain.commands.sweep_local import at_once, run_jobs
-from dltrain.commands.sweep_task import SweepTask, asked_of
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.config import compose as composing
 from dltrain.sweeps.ledger import Ledger, read_ledger
 from dltrain.sweeps.live import Screen

@@ -64,6 +64,7 @@ def test_jobs_are_trained_and_a_failure_is_told(shell, ray, tmp_path):
     assert outcome.code == 1
     assert "dltrain: error: 1_batch_size=5000: loader.batch_size is 5000" in outcome.err
     assert "Traceback" not in outcome.err
+    assert "ray: 2 jobs handed over\n" in outcome.out
     (tmp_path / "one").mkdir()
     assert shell(*argv, "hydra/launcher=basic", cwd=tmp_path / "one").code == 1
     name = "0_batch_size=64"

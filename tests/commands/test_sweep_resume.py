@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from run_reader import results
@@ -141,7 +142,7 @@ def test_every_job_is_recorded_before_the_first_one_starts(dltrain, tmp_path):
 def test_a_torn_last_line_is_what_a_kill_leaves(dltrain, sweep):
     shutil.rmtree(sweep / NAMES[1])
     with (sweep / "jobs.jsonl").open("a") as file:
-        file.write('{"number": 2, "sta')
+        file.write('{"n\0\0\0')
     assert dltrain("resume", "here").code == 0
     outcome = dltrain("resume", "here")
     assert (outcome.code, trained(outcome)) == (0, [])
@@ -162,6 +163,8 @@ DAMAGES = {
     "elsewhere": ("jobs.jsonl", replaced('ory": "0_', 'ory": "../0_'), "no folder"),
     "interpolation": ("jobs.jsonl", replaced(': "digits_', ': "${oc.env:HOME}'), "interpolation"),
     "a target": ("jobs.jsonl", replaced("dltrain.data.digits.Digits", "os.system"), "_target_"),
+    "no checkpoint": ("jobs.jsonl", replaced('"checkpoint": {', '"x": {'), "not the record"),
+    "a launcher": ("sweep.json", replaced('"basic"', '"joblib"'), "names the launcher 'joblib'"),
     "another format": ("sweep.json", replaced('"format": 1', '"format": 7'), "version"),
     "no mapping": ("sweep.json", lambda text: "[]", "version"),
 }
@@ -177,6 +180,42 @@ def test_a_damaged_or_hostile_ledger_is_refused(name, dltrain, sweep):
     assert len(outcome.err.splitlines()) <= 6
     assert re.search(message, outcome.err), outcome.err
     assert not (sweep / NAMES[0]).exists()
+
+
+@pytest.mark.parametrize("how", ["resume", "again", "new"])
+def test_no_job_is_trained_through_a_link(how, dltrain, sweep, three_jobs, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    shutil.rmtree(sweep / NAMES[0])
+    (sweep / NAMES[0]).symlink_to(tmp_path / "elsewhere")
+    if how == "new":
+        for path in [*sweep.glob("*.json*"), *(sweep / name for name in NAMES[1:])]:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    outcome = dltrain("resume", "here") if how == "resume" else dltrain(*three_jobs[1])
+    assert (outcome.code, trained(outcome)) == (2, [])
+    assert f"here/{NAMES[0]} is a link; a job is trained in a folder" in outcome.err
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_list_of_what_is_left_checks_it_too(dltrain, sweep):
+    file, damage, message = DAMAGES["a target"]
+    (sweep / file).write_text(damage((sweep / file).read_text()))
+    outcome = dltrain("resume", "here", "--dry-run")
+    assert outcome.code == 2, outcome
+    assert message in outcome.err
+
+
+def test_what_a_stranger_wrote_steers_no_terminal(dltrain, sweep):
+    path = sweep / "jobs.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    for line in lines:
+        if "job" in line:
+            line["job"]["swept"] = {"a\x1b[2J": "b\x1b]0;x\x07\n\nc"}
+            line["job"]["config"]["checkpoint"]["monitor"] = "loss\x1b[2J/val"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    outcome = dltrain("resume", "here")
+    assert outcome.code == 0, outcome
+    assert "b?]0;x???c" in outcome.out
+    assert "\x1b" not in outcome.out + outcome.err
 
 
 def test_two_processes_do_not_share_a_sweep(dltrain, sweep):
@@ -238,8 +277,8 @@ def test_a_hostile_ledger_is_refused_where_the_command_is_typed_again_too(
     assert not (sweep / NAMES[0]).exists()
 
 
-def test_what_a_recorded_job_would_send_elsewhere_is_left_out_and_said(dltrain, sweep, tmp_path):
-    shutil.rmtree(sweep / NAMES[0])
+def send_elsewhere(sweep, tmp_path):
+    """The record of the first job, as a stranger might have changed it."""
     lines = (sweep / "jobs.jsonl").read_text().splitlines()
     job = json.loads(lines[0])
     job["job"]["config"]["loggers"]["mlflow"] = {
@@ -249,6 +288,22 @@ def test_what_a_recorded_job_would_send_elsewhere_is_left_out_and_said(dltrain, 
         "max_images": 4,
     }
     (sweep / "jobs.jsonl").write_text("\n".join([json.dumps(job), *lines[1:]]) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("is_typed", "uri"), [(False, None), (True, "sqlite:///elsewhere.db")]
+)  # fmt: skip
+def test_a_node_sends_nothing_where_nobody_has_typed_the_command(is_typed, uri, sweep):
+    from dltrain.commands.sweep_job import read_job
+
+    send_elsewhere(sweep, Path())
+    job = read_job(sweep, 0, [], is_typed=is_typed)
+    assert job.config["loggers"]["mlflow"]["tracking_uri"] == uri
+
+
+def test_what_a_recorded_job_would_send_elsewhere_is_left_out_and_said(dltrain, sweep, tmp_path):
+    shutil.rmtree(sweep / NAMES[0])
+    send_elsewhere(sweep, tmp_path)
     outcome = dltrain("resume", "here")
     assert "loggers.mlflow.tracking_uri" in outcome.err + outcome.out
     assert not (tmp_path / "elsewhere.db").exists()

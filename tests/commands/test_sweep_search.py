@@ -237,7 +237,11 @@ def test_several_objectives_and_pictures(finished, dltrain, tmp_path):
     changed = [text for text in argv(**settings) if "hidden" not in text]
     outcome = dltrain(*changed, "model.hidden_sizes=[4],[8],[16]")
     assert outcome.code == 0, outcome.err
-    assert "no trial beats these in accuracy/val and num_parameters and loss/val" in outcome.out
+    assert "Pareto front of accuracy/val and num_parameters and loss/val: " in outcome.out
+    head, *rows = outcome.out.partition("\njob  ")[2].partition("\n* Pareto front")[0].splitlines()
+    assert head.split()[2:5] == ["accuracy/val", "num_parameters", "loss/val"]
+    best = outcome.out.partition("and loss/val: ")[2].splitlines()[0].split(", ")
+    assert sorted(row.split("*")[0] for row in rows if "*" in row) == best
     assert all((tmp_path / "here" / f"{name}.png").is_file() for name in ("history", "pareto"))
     journal = (tmp_path / "here" / "optuna.jsonl").read_text()
     told = [json.loads(line) for line in journal.splitlines()]
@@ -266,6 +270,7 @@ def test_a_failure_ends_it_where_that_was_asked_for(finished, dltrain, tmp_path)
                       "sweep.on_error=stop")  # fmt: skip
     assert outcome.code == 1
     assert states(tmp_path / "here") == ["failed"]
+    assert "1 of 4 jobs are over. To go on:\n  dltrain resume here" in outcome.out
     assert dltrain("resume", "here").code == 1
     assert states(tmp_path / "here") == ["failed"] * 2, "it goes on to the next failure"
 
@@ -385,6 +390,62 @@ def test_what_is_tried_and_compared_stays_what_it_was(text, dltrain, here):
     outcome = dltrain("resume", "here", f"sweep.optuna.{text}")
     assert outcome.code == 2
     assert "can be changed: sweep.jobs, sweep.on_error, sweep.optuna.trials, " in outcome.err
+
+
+def test_a_new_trial_sends_nothing_where_a_file_says(dltrain, here):
+    from dltrain.sweeps.ledger import read_ledger
+
+    text = json.dumps(json.loads((here / "sweep.json").read_text()))
+    uri = "sqlite:///elsewhere.db"
+    sent = f'"loggers=mlflow", "loggers.mlflow.tracking_uri={uri}"'
+    assert '"loggers=none"' in text
+    (here / "sweep.json").write_text(text.replace('"loggers=none"', sent, 1))
+    outcome = dltrain("resume", "here", f"sweep.optuna.trials={TRIALS + 1}")
+    assert f"note       job {TRIALS}: the recorded loggers.mlflow.tracking_uri" in outcome.out
+    assert read_ledger(here).jobs[TRIALS].config["loggers"]["mlflow"]["tracking_uri"] is None
+
+
+def test_no_new_trial_is_trained_through_a_link(finished, dltrain, here, tmp_path):
+    """The name of the next one follows from what is in the files."""
+    (tmp_path / "elsewhere").mkdir()
+    last = trials(here)[-1][0]
+    jobs = (here / "jobs.jsonl").read_text().splitlines(keepends=True)
+    number = rf'{{"(job": {{")?number": {TRIALS - 1},'
+    kept = [line for line in jobs if not re.match(number, line)]
+    (here / "jobs.jsonl").write_text("".join(kept))
+    shutil.rmtree(here / last)
+    (here / last).symlink_to(tmp_path / "elsewhere")
+    outcome = dltrain("resume", "here")
+    assert outcome.code == 2, outcome
+    assert f"{last} is a link" in outcome.err
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_an_evaluation_is_reported_once(tmp_path):
+    """Whatever has been before it; and one that stopped its trial again, if that goes on."""
+    from types import SimpleNamespace
+
+    from dltrain.commands.sweep_search import Trials
+
+    reported = []
+
+    def report(number, index, value):
+        reported.append(index)
+        return index == 4
+
+    directory = "0_a"
+    (tmp_path / directory).mkdir()
+    search = SimpleNamespace(total=1, settings={"pruner": "median"}, report=report)
+    task = SimpleNamespace(folder=tmp_path, ledger=SimpleNamespace(jobs={}))
+    common = {"checkpoint": {"monitor": "loss/val"}}
+    judge = Trials(task, None, None, search, common, check=lambda: None).judge
+    for step in range(1, 6):
+        row = {"step": step, "epoch": step, "split": "val", "time": 1.0, "loss": 0.5}
+        with (tmp_path / directory / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        reason = judge(SimpleNamespace(number=0, directory=directory), {})
+        assert (reason is not None) == (step >= 4)
+    assert reported == [1, 2, 3, 4, 4]
 
 
 def test_a_journal_that_is_lost_is_missed(dltrain, here):

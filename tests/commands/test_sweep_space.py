@@ -9,6 +9,7 @@ from mistakes import assert_mended_by_the_user
 
 from dltrain.build_data import read_data
 from dltrain.claim import Claim
+from dltrain.commands.dry_run import table_lines
 from dltrain.commands.sweep import stored_arguments
 from dltrain.config.compose import config_dir
 from dltrain.sweeps.ledger import read_ledger
@@ -52,6 +53,7 @@ def test_a_paired_sweep_over_seeds_is_a_row_for_each_pair_in_compare(dltrain, tm
     ]
     table = dltrain("compare", "here", "--group", "seed", "--format", "csv")
     assert len(table.out.splitlines()) == 1 + 3
+    assert "eval_batch_size" not in table.out, "the batch size, by the config"
 
 
 def test_what_a_sweep_is_is_no_part_of_its_jobs(dltrain, tmp_path):
@@ -94,6 +96,14 @@ def test_settings_of_a_sweep_that_goes_on_are_plain_data_and_what_is_typed_wins(
     assert found == ["hydra/sweeper=recorded", "sweep.on_error='retry:3'"]
 
 
+def test_a_folder_of_a_job_is_one_that_can_be_read_again(dltrain, tmp_path):
+    argv = ("train", "-m", "hydra.sweep.dir=here", "seed=1,2", *FAST)
+    outcome = dltrain(*argv, "hydra.sweep.subdir='a\u200b${hydra.job.num}'")
+    assert outcome.code == 2, outcome
+    assert "is to be the folder of job 0; it must be printable text" in outcome.err
+    assert not any(tmp_path.iterdir())
+
+
 # ---------------------------------------------------------------------- --dry-run
 
 
@@ -134,6 +144,27 @@ def test_a_dry_run_says_which_jobs_could_not_begin(without_torch, tmp_path):
     assert "2, 3 cannot run: loader.batch_size is 5000, but the training set has" in outcome.out
     assert "4 jobs, 2,400 steps in all, 2 cannot run" in outcome.out
     assert not any(tmp_path.iterdir())
+
+
+def test_a_dry_run_is_as_wide_as_the_terminal_and_tells_the_jobs_apart():
+    jobs = [[str(n), f"lr={n}  batch_size=32", f"{n} steps, 30 epochs", f"{n}_lr={n},batch_size=32"]
+            for n in range(12)]  # fmt: skip
+    assert (
+        table_lines(jobs, None)[3]
+        == " 3  lr=3  batch_size=32   3 steps, 30 epochs   3_lr=3,batch_size=32"
+    )
+    assert table_lines(jobs, 60)[3] == " 3  lr=3  batch_size=32   3 steps, 30 epochs"
+    assert table_lines(jobs, 40)[3] == " 3  lr=3  batch_size=32"
+    for width in range(8, 80):
+        assert max(map(len, table_lines(jobs, width))) <= width
+    single = [["0", "", "600 steps, 30 epochs", "a_folder"]]
+    assert table_lines(single, 40) == ["0  600 steps, 30 epochs  a_folder"]
+
+
+def test_a_sweep_of_nothing_is_said_to_be_one(without_torch):
+    note = "one job: nothing is swept; key=a,b tries several"
+    assert note in without_torch("train", "-m", "--dry-run", "seed=3").out
+    assert note not in without_torch("train", "-m", "--dry-run", "sweep.repeat=2").out
 
 
 def test_a_dry_run_of_a_sweep_that_was_begun_says_what_is_left(dltrain, three_jobs, tmp_path):
@@ -253,9 +284,11 @@ MISTAKES = {
     "train -m 'sweep.grid={seed:range(1,3)}'": "within brackets needs quotes|\"range(1,4)\"",
     "train -m seed=1,2 'sweep.when={seed:model=cnn}'": "what holds = , or ( is quoted there",
     "train -m 'sweep.grid={seed:\"range(1,3\"}'": "sweep.grid|seed=range(1,3|bracket",
+    "train -m model.hidden_sizes=16,32": "must be a list|'model.hidden_sizes=[16],[32]'",
+    "train -m seed=1,2 --dry-run hydra/launcher=submitit_slurm hydra.launcher.timeout_min=2h":
+        "hydra.launcher.timeout_min is '2h'",
     "train -m hydra.sweep.dir=a,b": "`hydra.sweep.dir=a,b`|Hydra's own",
     "train -m hydra/sweeper=basic seed=1,2 sweep.repeat=2": "sweep.repeat|hydra/sweeper=grid",
-    "train -m --dry-run hydra/sweeper=optuna seed=1,2": "--dry-run|hydra/sweeper=optuna",
     "train -m seed=1,2 +hydra.job.env_set.A=1": "hydra.job.env_set|A=... dltrain train",
     "train -m seed=1,2 sweep.halving.first=2epochs": "sweep.halving.first|hydra/sweeper=halving",
     "train -m seed=1,2 sweep.optuna.trials=3": "sweep.optuna.trials|hydra/sweeper=optuna",

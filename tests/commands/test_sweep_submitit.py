@@ -236,6 +236,25 @@ def test_what_a_stranger_has_put_there_is_not_run(shell, tmp_path):
     assert places(here) == ["7", "8"]
 
 
+@pytest.mark.slow
+def test_a_node_sends_nothing_where_only_the_ledger_says(shell, tmp_path):
+    argv = ("train", "-m", "hydra.sweep.dir=here", "seed=0", *SHORT)
+    assert shell(*argv, LOCAL).code == 0
+    path = tmp_path / "here" / "jobs.jsonl"
+    first, *rest = path.read_text().splitlines(keepends=True)
+    job = json.loads(first)
+    job["job"]["config"]["loggers"]["mlflow"] = {
+        "_target_": "dltrain.loggers.mlflow.MLflow", "experiment": "x", "max_images": 4,
+        "tracking_uri": f"sqlite:///{tmp_path}/elsewhere.db",
+    }  # fmt: skip
+    path.write_text(json.dumps(job) + "\n" + "".join(rest))
+    shutil.rmtree(tmp_path / "here" / "0")
+    shell("resume", "here")
+    texts = [file.read_text() for file in (tmp_path / "here" / ".cluster" / "2").iterdir()]
+    assert any("job 0: the recorded loggers.mlflow.tracking_uri" in text for text in texts)
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

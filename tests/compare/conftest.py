@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 CONFIG = {
     "name": "digits_mlp",
@@ -19,6 +20,16 @@ CHOICES = {"dataset": "digits", "model": "mlp", "optimizer": "adamw"}
 
 
 @pytest.fixture
+def drawn(monkeypatch):
+    """The figures that were saved, as matplotlib holds them."""
+    figures, save = [], Figure.savefig
+    monkeypatch.setattr(
+        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
+    )
+    return figures
+
+
+@pytest.fixture
 def make_run(tmp_path):
     """A function: `make_run("a", seed=1, accuracy=0.9, **{"optimizer.lr": 0.1})` -> its folder."""
 
@@ -30,6 +41,7 @@ def make_run(tmp_path):
         rows=(),
         choices=CHOICES,
         data=None,
+        unresolved=None,
         **changes,
     ):
         folder = tmp_path / folder_name
@@ -45,6 +57,9 @@ def make_run(tmp_path):
         (folder / "run.json").write_text(
             json.dumps({"choices": choices} | ({"data": data} if data else {}))
         )
+        if unresolved:
+            (folder / ".hydra").mkdir()
+            (folder / ".hydra" / "config.yaml").write_text(yaml.safe_dump(unresolved))
         summary = {
             "status": status,
             "step": 100,

@@ -5,6 +5,7 @@ import sys
 
 import matplotlib
 import pytest
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from dltrain.compare.find import find_runs
@@ -12,16 +13,6 @@ from dltrain.compare.heatmap import plot_heatmap
 from dltrain.compare.plot import LONG, MAX_LINES, PALETTE, plot_curves
 from dltrain.compare.table import Options
 from dltrain.errors import UserError
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The figures that were saved, as matplotlib holds them."""
-    figures, save = [], Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))
-    )
-    return figures
 
 
 def curves(folder, file="x.svg", smooth=None, **options):
@@ -163,6 +154,54 @@ def test_more_lines_than_can_be_told_apart_are_refused(make_run, tmp_path):
     curves(tmp_path / "s", group="seed")
 
 
+@pytest.fixture
+def rates(make_run, tmp_path):
+    """As many learning rates, in decades, as one palette has no colours for; one went on."""
+    for number in range(len(PALETTE) + 1):
+        row = [{"step": n, "split": "val", "accuracy": 0.1 * number - 1 / n} for n in (2, 4)]
+        changes = {"optimizer.lr": 10 ** (number / 2 - 4), "trainer.max_epochs": 5 + (number == 3)}
+        make_run(f"s/{number}_lr=x", rows=row, accuracy=0.1 * number, **changes)
+    return tmp_path / "s"
+
+
+def test_many_values_of_one_number_have_a_scale_of_colours(rates, drawn):
+    """The lines say which is larger; one that went on for longer is no other setting."""
+    notes, _ = curves(rates)
+    axes, bar = drawn[0].axes
+    assert not drawn[0].legends
+    assert bar.get_ylabel() == "lr"
+    assert isinstance(bar._colorbar.norm, LogNorm)
+    brightness = [sum(line.get_color()[:2]) for line in axes.lines]
+    assert brightness == sorted(brightness)
+    assert len({line.get_color() for line in axes.lines}) == len(axes.lines)
+    assert {line.get_linestyle() for line in axes.lines} == {"-"}
+    assert notes == []
+
+
+def test_a_budget_tells_curves_apart_where_nothing_else_does(rates, drawn):
+    curves(rates, where="lr < 0.01")
+    labels = [each.get_text() for each in drawn[0].legends[0].get_texts()]
+    assert labels == ["lr 0.0001", "lr 0.000316228", "lr 0.001", "lr 0.00316228"]
+    for number in (0, 1):
+        (rates / f"{number}_lr=x" / "config.yaml").write_text(
+            (rates / "3_lr=x" / "config.yaml").read_text().replace("s: 6", f"s: {number}")
+        )
+    curves(rates, where="max_epochs < 2")
+    labels = [each.get_text() for each in drawn[1].legends[0].get_texts()]
+    assert labels == ["max_epochs 0", "max_epochs 1"]
+
+
+def test_the_best_values_are_points_however_many(make_run, tmp_path, drawn):
+    for number in range(MAX_LINES + 1):
+        row = [{"step": n, "split": "val", "accuracy": n / 100} for n in (2, 3)]
+        make_run(f"s/{number}", rows=row, accuracy=number / 100, seed=number)
+    for metric, expected in (("best", 0.0), ("accuracy/val:min", 0.02), ("accuracy/val@2", 0.02)):
+        curves(tmp_path / "s", metrics=metric)
+        (axes,) = drawn[-1].axes
+        assert len(axes.get_yticklabels()) == MAX_LINES + 1
+        assert list(axes.lines[0].get_xdata()) == [expected], metric
+
+
 def test_no_curve_and_two_metrics_are_refused(sweep, make_run, tmp_path):
     make_run("empty/a")
     with pytest.raises(UserError, match="no run has accuracy/val in its"):
@@ -243,6 +282,17 @@ def test_more_than_two_settings_are_refused_with_the_ways_out(grid, sweep):
     with pytest.raises(UserError, match=r"differ in optimizer\.lr; a map has two"):
         heatmap(sweep, group="seed")
     heatmap(grid, ("lr", "dropout"), where="seed == 1")
+
+
+def test_a_map_of_values_that_were_drawn_is_refused_with_the_way_out(make_run, tmp_path):
+    for number in range(6):
+        changes = {"optimizer.lr": 0.1 + 0.01 * number, "model.dropout": number % 2}
+        make_run(f"s/{number}", **changes)
+    with pytest.raises(UserError, match=r"6 of the 6 values of optimizer\.lr") as caught:
+        heatmap(tmp_path / "s")
+    assert "--x optimizer.lr" in str(caught.value)
+    make_run("s/6", **{"optimizer.lr": 0.1, "model.dropout": 1})
+    heatmap(tmp_path / "s", where="lr < 0.145")
 
 
 def test_nothing_of_ours_stays_in_matplotlibs_settings(sweep):

@@ -3,7 +3,7 @@
 import pytest
 
 from dltrain.compare.find import find_runs
-from dltrain.compare.settings import differing, resolve, short_names
+from dltrain.compare.settings import differing, resolve, short_names, show
 from dltrain.errors import UserError
 
 
@@ -125,3 +125,59 @@ def test_a_run_without_its_record_is_compared_as_the_others(make_run, found):
     damaged = make_run("c", choices=choices, augmentation={})
     (damaged / "run.json").write_text("{")
     assert differing(found()) == []
+
+
+@pytest.mark.parametrize("reference", ["${.batch_size}", "${loader.batch_size}"])
+def test_what_the_config_sets_to_another_keys_value_is_no_difference(make_run, found, reference):
+    loader = {"batch_size": 64, "eval_batch_size": reference}
+    for number, size in enumerate((32, 64)):
+        changes = {"loader.batch_size": size, "loader.eval_batch_size": size}
+        make_run(f"a{number}", unresolved={"loader": loader}, **changes)
+    assert differing(found()) == ["loader.batch_size"]
+    changes = {"loader.batch_size": 64, "loader.eval_batch_size": 8}
+    make_run("b", unresolved={"loader": {"batch_size": 64, "eval_batch_size": 8}}, **changes)
+    assert differing(found()) == ["loader.batch_size", "loader.eval_batch_size"]
+
+
+def test_settings_that_happen_to_be_equal_are_both_shown(make_run, found):
+    """Paired by `sweep.zip`, say: each of them is a reason for what came out."""
+    for number, rate in enumerate((0.1, 0.2)):
+        written = {"model": {"dropout": rate}, "optimizer": {"lr": rate}}
+        make_run(f"{number}", unresolved=written, **{"model.dropout": rate, "optimizer.lr": rate})
+    assert differing(found()) == ["model.dropout", "optimizer.lr"]
+
+
+def test_a_key_can_follow_from_one_above_its_parent(make_run, found):
+    """As OmegaConf counts the dots: `..` is beside the parent."""
+    written = {"seed": 0, "dataset": {"split_seed": "${..seed}"}}
+    for seed in (0, 1):
+        make_run(f"{seed}", seed=seed, unresolved=written, **{"dataset.split_seed": seed})
+    assert differing(found()) == ["seed"]
+
+
+def test_settings_that_follow_each_other_are_both_shown(make_run, found):
+    written = {"a": {"x": "${.y}", "y": "${.x}"}}
+    for number in (0, 1):
+        make_run(f"{number}", unresolved=written, **{"a.x": number, "a.y": number})
+    assert differing(found()) == ["a.x", "a.y"]
+
+
+def test_a_folder_of_hydras_that_cannot_be_read_says_nothing(make_run, found, tmp_path):
+    (tmp_path / ".elsewhere").mkdir()
+    text = "loader: {eval_batch_size: '${.batch_size}'}"
+    (tmp_path / ".elsewhere" / "config.yaml").write_text(text)
+    for number, size in enumerate((32, 64, 96)):
+        changes = {"loader.batch_size": size, "loader.eval_batch_size": size}
+        run = make_run(f"a{number}", unresolved={"a": 1} if number else None, **changes)
+        if number:
+            (run / ".hydra" / "config.yaml").write_text("[" * number * 1000)
+        else:
+            (run / ".hydra").symlink_to(tmp_path / ".elsewhere")
+    assert differing(found()) == ["loader.batch_size", "loader.eval_batch_size"]
+
+
+def test_a_value_is_shown_as_it_is_typed():
+    values = (None, True, 0, 0.0, -2.0, 0.001, 1e-5, 1e30, "sgd")
+    assert [*map(show, values)] == [
+        *("null", "true", "0", "0.0", "-2.0", "0.001", "1e-05", "1e+30", "sgd")
+    ]

@@ -224,6 +224,7 @@ def test_runs_that_monitor_different_metrics_have_a_column_each(make_run, tmp_pa
     ({"metrics": "loss/val:best"}, "no run monitors loss/val; write loss/val:min"),
     ({"metrics": "a b"}, "is no metric"),
     ({"metrics": "f1/val"}, "no run has `f1/val`"),
+    ({"metrics": "acuracy"}, "no run has `acuracy`; did you mean `accuracy`"),
 ])  # fmt: skip
 def test_a_name_that_nothing_has_is_refused(sweep, options, message):
     with pytest.raises(UserError, match=message.replace("?", r"\?")):

@@ -40,13 +40,37 @@ def test_a_table_of_a_sweep_fits_eighty_columns_with_the_names_whole(sweep):
     text = to_screen(table(sweep), 80)
     assert "0_lr=0.001_seed=0" in text
     assert "images/s" in text.splitlines()[1]
-    assert "not shown: images/s (" in to_screen(table(sweep), 76)
+
+
+def test_jobs_are_called_by_their_numbers_before_anything_is_left_out(sweep, make_run):
+    lines = to_screen(table(sweep), 76).splitlines()
+    assert [line.split()[0] for line in lines[3:]] == list("012345")
+    assert "images/s" in lines[1]
+    assert "not shown: images/s (" in to_screen(table(sweep), 60)
+    text = to_screen(table(sweep, columns="run,best,test,time,images/s,step"), 58)
+    assert "lr=" in text, "what a job varies stands in no other column"
+    make_run("sweep/3_lr=0.5", **{"optimizer.lr": 0.5})
+    text = to_screen(table(sweep), 76)
+    assert text.count("3_lr=") == 2, "a number that two runs have names neither"
+
+
+def test_many_settings_are_columns_at_eighty(make_run, tmp_path):
+    for number in range(4):
+        changes = {"model.hidden_sizes": [2**number], "optimizer.lr": 0.1**number}
+        changes |= {"optimizer.weight_decay": 0.1**number, "model.label_smoothing": number / 10}
+        make_run(f"s/{number}_lr=0.1,hidden_sizes=3,weight_decay=0.1", seed=number, **changes)
+    lines = to_screen(table(tmp_path / "s"), 80).splitlines()
+    assert [line.split()[:2] for line in lines[3:7]] == [
+        ["0", "[1]"], ["1", "[2]"], ["2", "[4]"], ["3", "[8]"],
+    ]  # fmt: skip
+    assert "hidden_" in lines[0]
+    assert " sizes" in lines[1]
 
 
 def test_status_goes_only_where_it_says_nothing(sweep, make_run):
-    assert "not shown: images/s, time, status" in to_screen(table(sweep), 60)
+    assert "not shown: images/s, time, status" in to_screen(table(sweep), 45)
     make_run("sweep/6_x", status="failed", seed=9)
-    text = to_screen(table(sweep), 60)
+    text = to_screen(table(sweep), 55)
     assert text.count("completed") == 6
     assert text.count("failed") == 1
 

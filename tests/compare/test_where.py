@@ -47,6 +47,8 @@ def test_any_text_is_parsed_or_refused(text):
     ("[256,256]", "x==[256, 256]", True), ("crop", "x>1", False),
     ("1e-3", "x==0.001", True), (0.001, "x==1e-3", True), ("5 epochs", "x=='5 epochs'", True),
     (64, "x==64.0", True), ("1_000", "x==1000", False), ("", "x==''", True),
+    ("[32]", "x==32", True), ("[32]", "x>=16", True), ("[32]", "x==[32]", True),
+    ("[32,16]", "x==32", False), ("[]", "x<1", False),
 ])  # fmt: skip
 def test_a_value_and_a_condition(value, text, holds):
     (condition,) = parse(text)

@@ -1,6 +1,7 @@
 """What a cluster is told of a job, and what it tells: without any cluster's package."""
 
 import json
+import logging
 import os
 import shutil
 import signal
@@ -10,15 +11,17 @@ import sys
 import pytest
 from omegaconf import OmegaConf
 
+from dltrain.commands.signals import SIGNALS
 from dltrain.commands.sweep_cluster import check
 from dltrain.commands.sweep_job import Outcome
-from dltrain.commands.sweep_node import read_outcome
+from dltrain.commands.sweep_node import NodeJob, read_outcome
 from dltrain.commands.sweep_tickets import Ticket
 from dltrain.config.compose import compose
 from dltrain.errors import UserError
 from dltrain.sweeps import slurm
 from dltrain.sweeps.cluster import RULES, Share, check_settings, new_place, require
 from dltrain.sweeps.ledger import read_ledger
+from dltrain.sweeps.ray_engine import without_good_news
 from dltrain.sweeps.submitit_engine import SlurmEngine
 
 
@@ -59,6 +62,24 @@ def test_a_missing_package_is_named_with_its_extra():
         UserError, match=r"needs the package no_such: pip install 'dltrain\[slurm\]"
     ):
         require("no_such", "slurm", "submitit_slurm")
+
+
+def test_a_folder_that_has_the_name_of_a_package_is_none(tmp_path, monkeypatch):
+    (tmp_path / "ray_of_mine").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=r"pip install 'dltrain\[ray\]"):
+        require("ray_of_mine", "ray", "ray")
+
+
+def test_of_rays_tokens_only_what_is_a_danger_is_told(caplog):
+    speaker = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    with without_good_news():
+        speaker.warning("Token authentication is enabled for this Ray cluster. Set ...")
+        speaker.warning("Token authentication is disabled for this Ray cluster. Anyone ...")
+    assert [record.getMessage()[:31] for record in caplog.records] == [
+        "Token authentication is disable"
+    ]
+    assert not speaker.filters
 
 
 def test_slurm_is_looked_for_before_anything_is_recorded(monkeypatch):
@@ -191,7 +212,13 @@ def node(three_jobs, tmp_path):
     started = []
 
     def run(**given):
-        fields = {"sweep": str(sweep), "number": 1, "place": ".cluster/1", "cwd": str(tmp_path)}
+        fields = {
+            "sweep": str(sweep),
+            "number": 1,
+            "place": ".cluster/1",
+            "cwd": str(tmp_path),
+            "is_typed": True,
+        }
         text = json.dumps(fields | {"argv": ["dltrain", "train", "-m", "as=typed"]} | given)
         environ = os.environ | {"SUBMITIT_EXECUTOR": ""}
         command = [sys.executable, "-c", ON_A_NODE, text]
@@ -237,6 +264,17 @@ def test_a_node_that_is_told_to_stop_says_so(number, node):
     expected = 130 if number == signal.SIGINT else 143
     outcome = read_outcome(sweep / ".cluster" / "1", 1)
     assert (process.returncode, outcome.exit_code) in ((expected, expected), (0, 0))
+
+
+def test_what_a_signal_has_broken_is_no_failure_of_the_job(tmp_path, monkeypatch):
+    """Its SystemExit may come out of OmegaConf as something else."""
+    monkeypatch.setattr(sys, "argv", [])
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    work = NodeJob(str(tmp_path), 7, "place", str(tmp_path), is_typed=True)
+    (tmp_path / "place").mkdir()
+    assert work.run(tmp_path / "place").exit_code == 2
+    monkeypatch.setattr(SIGNALS, "received", signal.SIGINT)
+    assert work.run(tmp_path / "place") == Outcome(130, None, "stopped by SIGINT")
 
 
 def test_a_job_that_is_to_be_stopped_saves_and_stops_after_an_evaluation(node):

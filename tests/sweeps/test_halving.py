@@ -177,6 +177,17 @@ def test_a_loss_that_is_not_finite_makes_an_accuracy_worthless(tmp_path):
     assert read_evaluations(tmp_path / "nowhere", "loss/val") == []
 
 
+def test_a_run_of_more_rows_than_are_read_is_said(tmp_path, monkeypatch):
+    """Else what is behind them would be missed, and nobody would know."""
+    row = {"step": 1, "epoch": 0, "split": "val", "time": 1.0, "loss": 0.9}
+    rows = [json.dumps(row | {"step": step}) for step in range(1, 9)]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+    assert len(read_evaluations(tmp_path, "loss/val")) == 8
+    monkeypatch.setattr("dltrain.runs.MAX_ROWS", 7)
+    with pytest.raises(UserError, match="has more than 7 rows"):
+        read_evaluations(tmp_path, "loss/val")
+
+
 def test_a_curve_between_two_rungs_belongs_to_the_first_evaluation_behind():
     curve = [Evaluation(5, 0, 0.1), Evaluation(10, 1, 0.3), Evaluation(15, 2, 0.2)]
     assert Rung(7, "steps", 1).value(curve, "max") == 0.3

@@ -11,8 +11,9 @@ pytest.importorskip("optuna", minversion="4")
 from search_files import ACCURACY, search, space
 
 from dltrain.errors import UserError
+from dltrain.plain import PlainError
 from dltrain.sweeps.objectives import Objective
-from dltrain.sweeps.search import JOURNAL
+from dltrain.sweeps.search import JOURNAL, rewind
 
 LR = "optimizer.lr=tag(log,interval(1e-5,1e-1))"
 WIDE = (LR, "model=mlp,cnn", "width=tag(log,int(interval(4,128)))", "depth=range(1,5)")
@@ -337,3 +338,14 @@ def test_a_journal_without_end_is_not_read(tmp_path):
         file.truncate(1 << 40)
     with pytest.raises(UserError, match="more than"):
         search(tmp_path, space(LR))
+
+
+def test_a_journal_may_be_as_long_as_its_trials_make_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("dltrain.sweeps.search.MAX_JOURNAL", 100)
+    monkeypatch.setattr("dltrain.sweeps.search.MAX_TRIAL", 100)
+    path = tmp_path / "optuna.jsonl"
+    path.write_bytes(b'{"op_code":6}\n' * 20)
+    rewind(path, 2)
+    assert path.stat().st_size == 280
+    with pytest.raises(PlainError, match="it has more than 200 bytes"):
+        rewind(path, 1)

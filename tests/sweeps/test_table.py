@@ -6,7 +6,8 @@ import pytest
 
 from dltrain.sweeps.ledger import JobRecord, JobState
 from dltrain.sweeps.live import Screen, draw
-from dltrain.sweeps.table import end_table, label
+from dltrain.sweeps.objectives import Objective, pareto_front
+from dltrain.sweeps.table import Several, end_table, label
 
 
 def job(number, **swept):
@@ -83,6 +84,10 @@ def test_keys_of_one_last_name_are_told_apart():
     assert label(swept) == "model.width=8 task.width=9 lr=1"
 
 
+def test_a_label_is_one_line_that_steers_no_terminal():
+    assert label(job(0, a="x\x1b[2J\ny")) == "a=x?[2J?y"
+
+
 def event(step, **metrics):
     named = {key.replace("__", "/"): value for key, value in metrics.items()}
     return {"step": step, "num_steps": 100, "epoch": step / 10, "split": "val", **named}
@@ -130,3 +135,26 @@ def test_more_jobs_than_lines(screen):
 
 def test_bars_of_a_terminal_that_knows_no_others(screen):
     assert "############........" in draw(screen, 80, 24, ascii_only=True)[0]
+
+
+def test_of_several_objectives_each_has_a_column_and_the_front_comes_first():
+    values = {0: [0.9, 5000.0], 1: [0.95, 90000.0], 3: [0.5, 9000.0]}
+    both = [Objective("accuracy/val", "max"), Objective("num_parameters", "min")]
+    front = pareto_front(values, both)
+    assert front == {0, 1}
+    several = Several([each.name for each in both], values, front)
+    lines = end_table(STATES, "accuracy/val", "max", 80, several)
+    assert lines[0].split()[:5] == ["job", "lr", "seed", "accuracy/val", "num_parameters"]
+    assert [line.split()[0] for line in lines[1:5]] == ["1*", "0*", "3", "2"]
+    assert lines[1].split()[3:5] == ["95.00%", "90,000"]
+    assert lines[-1].startswith("* Pareto front")
+    for width in (30, 45, 60):
+        narrow = end_table(STATES, "accuracy/val", "max", width, several)
+        assert max(map(len, narrow)) <= width
+        assert narrow[1].startswith("1*")
+
+
+def test_equals_are_both_of_the_front():
+    both = [Objective("accuracy/val", "max"), Objective("loss/val", "min")]
+    values = {1: [0.9, 0.2], 2: [0.9, 0.2], 3: [0.9, 0.3], 4: [0.8, 0.1], 5: [0.8, 0.2]}
+    assert pareto_front(values, both) == {1, 2, 4}

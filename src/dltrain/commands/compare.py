@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dltrain import runs
 from dltrain.commands.signals import SIGNALS
 from dltrain.compare import text
 from dltrain.compare.arguments import check, parser
-from dltrain.compare.find import LATEST, find_runs, name_all, settle_choices
+from dltrain.compare.find import LATEST, find_runs, name_all, numbered, settle_choices
 from dltrain.compare.run import Run
 from dltrain.compare.table import Options, Table, make_table, what_is_not_compared
 from dltrain.config.near import did_you_mean
@@ -73,9 +74,9 @@ def show_diff(asked: argparse.Namespace) -> int:
 def one_run(text: str, listed: Sequence[Run]) -> Run:
     """The run at a path, or the one that has this name in the table over the paths."""
     if text == LATEST or Path(text).exists():
-        found = find_runs([text])
+        found = find_runs([str(runs.find_run(LATEST)) if text == LATEST else text])
     else:
-        found = [run for run in listed if text in (run.name, run.path.name)]
+        found = [run for run in listed if text in names_of(run)]
         if not found:
             near = did_you_mean(text, [run.name for run in listed])
             raise UserError(
@@ -90,9 +91,16 @@ def one_run(text: str, listed: Sequence[Run]) -> Run:
     return found[0]
 
 
+def names_of(run: Run) -> list[str | None]:
+    """What a table, or a listing of its folder, calls it; in a narrow table that is a number."""
+    names = [run.name, run.path.name]
+    return [*names, *map(numbered, names)]
+
+
 def show_plot(
     asked: argparse.Namespace, options: Options, found: list[Any], notes: list[str]
 ) -> int:
+    from dltrain.compare.against import plot_against
     from dltrain.compare.heatmap import plot_heatmap
     from dltrain.compare.plot import plot_curves
 
@@ -100,6 +108,8 @@ def show_plot(
     with writing(file):
         if asked.heatmap is not None:
             plot_heatmap(found, options, asked.heatmap, file)
+        elif asked.x is not None:
+            notes = notes + plot_against(found, options, asked.x, asked.color or "", file)
         else:
             notes = notes + plot_curves(found, options, asked.smooth, file)
     tell(notes)

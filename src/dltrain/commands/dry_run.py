@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,7 @@ from dltrain.commands.failures import storage_errors
 from dltrain.commands.job import check_device, check_weights_exist
 from dltrain.errors import UserError
 from dltrain.sweeps.names import readable, short_keys
+from dltrain.sweeps.table import MAX_CELL, SPACE, cut
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> i
         state = f"{length} ({job.state})" if job.state else str(length)
         state = job.state if job.is_over else state
         rows.append([str(job.number), "  ".join(varies), state, job.directory])
-    print_table(rows, [any(row[column] for row in rows) for column in range(4)])
+    print("\n".join(table_lines(rows, screen_width())))
     reasons: dict[str, list[str]] = {}
     for job, length in zip(jobs, found, strict=True):
         if length.problem:
@@ -115,10 +118,32 @@ def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> i
     return UserError.exit_code if bad else 0
 
 
-def print_table(rows: Sequence[Sequence[str]], shown: Sequence[bool]) -> None:
-    """Columns below one another; the number to the right."""
-    columns = [index for index, each in enumerate(shown) if each]
-    widths = {index: max(len(row[index]) for row in rows) for index in columns}
+def table_lines(rows: Sequence[Sequence[str]], width: int | None) -> list[str]:
+    """Number, what varies, length and directory below one another; the number to the right.
+
+    At most `width` columns wide where that is given: then without the directory, which says again
+    what varies, and where that is too long without the length, the sum of which stands below.
+    """
+    shown = [index for index in range(4) if any(row[index] for row in rows)]
+    widths = [max(len(row[index]) for row in rows) for index in range(4)]
+    if width is not None and 1 in shown:
+        shown.remove(3)
+        room = {
+            kept: width - sum(widths[index] + len(SPACE) for index in kept)
+            for kept in ((0, 2), (0,))
+        }
+        kept = (0, 2) if room[0, 2] >= min(widths[1], MAX_CELL) else (0,)
+        shown = [index for index in shown if index == 1 or index in kept]
+        widths[1] = max(0, min(widths[1], room[kept]))
+    lines = []
     for row in rows:
-        cells = [f"{row[index]:{'>' if index == 0 else '<'}{widths[index]}}" for index in columns]
-        print("  ".join(cells).rstrip())
+        cells = [cut(row[index], widths[index]) for index in shown[1:]]
+        padded = [cell.ljust(widths[index]) for index, cell in zip(shown[1:], cells, strict=True)]
+        lines.append(SPACE.join([row[0].rjust(widths[0]), *padded]).rstrip())
+    return [line if width is None else cut(line, width) for line in lines]
+
+
+def screen_width() -> int | None:
+    """None through a pipe, whose reader gets everything."""
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    return shutil.get_terminal_size().columns if is_terminal else None

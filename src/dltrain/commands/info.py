@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import shutil
 import textwrap
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dltrain import cores
-from dltrain.config.compose import config_dir
+from dltrain.config.compose import config_dir, is_offered
 from dltrain.config.menu import is_global, typed_keys
 from dltrain.config.near import did_you_mean
 from dltrain.errors import UserError
@@ -23,7 +24,11 @@ Lists what can be chosen in every config group, and says what this machine has. 
 be chosen there and the keys of each choice with their values (`dltrain info model`); with
 GROUP=CHOICE, that one (`dltrain info model=cnn`). --config-dir adds a folder of your own configs.
 """
-HIDDEN_GROUPS = ("hydra",)
+# Of Hydra's own: where the jobs of a sweep run, and which jobs those are
+OF_HYDRA = ("hydra/launcher", "hydra/sweeper")
+# A choice that has no yaml: Hydra has its own of that name, which the two would be merged with
+NO_FILE = Path(os.devnull)
+BASIC = "Jobs one after another in this process, whose output is seen: for a debugger"
 
 
 def main(argv: list[str]) -> int:
@@ -63,8 +68,10 @@ def read_groups(folders: list[Path]) -> dict[str, dict[str, Path]]:
             group = file.parent.relative_to(folder).as_posix()
             if not file.is_file():  # a pipe, whose reader would wait without end
                 continue
-            if group != "." and group.split("/")[0] not in HIDDEN_GROUPS:
+            is_ours = group.split("/")[0] != "hydra" or group in OF_HYDRA
+            if group != "." and is_ours and is_offered(group, file.stem):
                 groups.setdefault(group, {})[file.stem] = file
+    groups["hydra/launcher"]["basic"] = NO_FILE
     order = (config_dir() / "train.yaml").read_text(encoding="utf-8")
     return dict(sorted(groups.items(), key=lambda item: order.find(f"- {item[0]}:") % 10**6))
 
@@ -89,7 +96,7 @@ def print_group(
     print(group)
     column = max(14, *map(len, files))
     for choice in [only] if only else files:
-        print_choice(choice, first_comment(files[choice]), column)
+        print_choice(choice, first_comment(files[choice]) or BASIC * (choice == "basic"), column)
         if with_keys and (only or not is_global(files[choice])):
             print_keys(group, choice, files, column)
 

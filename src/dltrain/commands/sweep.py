@@ -11,9 +11,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from dltrain import runs
 from dltrain.claim import Claim
 from dltrain.commands.hydra_app import resolve_dir, through_hydra
 from dltrain.commands.signals import SIGNALS
+from dltrain.commands.sweep_asked import asked_of
 from dltrain.commands.sweep_changes import (
     ITS_SETTINGS,
     changes,
@@ -24,9 +26,10 @@ from dltrain.commands.sweep_changes import (
 from dltrain.commands.sweep_end import say_end
 from dltrain.commands.sweep_list import list_jobs
 from dltrain.commands.sweep_local import warm_pool
-from dltrain.commands.sweep_task import SweepTask, asked_of
+from dltrain.commands.sweep_task import SweepTask
 from dltrain.config import compose as composing
 from dltrain.config.grammar import write
+from dltrain.config.messages import shorten
 from dltrain.config.sweep import check_sweep
 from dltrain.errors import UserError
 from dltrain.sweeps.cluster import TYPED_ONLY
@@ -35,6 +38,8 @@ from dltrain.sweeps.warm import WARM
 
 # Sweepers that decide while they go on; of all others the jobs are recorded
 DECIDING = ("halving", "optuna")
+# Those that check what a ledger holds: no other is taken from a file
+LAUNCHERS = ("local", "basic", "stacked", "submitit_slurm", "submitit_local", "ray")
 # Of the `sweep` node, what says how jobs are run; what they are has been recorded
 KEPT_SETTINGS = ("jobs", "on_error", "halving", "optuna")
 
@@ -87,7 +92,7 @@ def sweep(
         )  # fmt: skip
         rest = [arg for arg in argv if not arg.startswith("hydra.sweep.dir=")]
         with nothing_left_behind(directory):
-            return list_jobs(task, rest) if dry_run else run_sweep(task, rest, asked["launcher"])
+            return list_or_run(task, rest, cfg)
 
 
 def of_all_jobs(pairs: Sequence[tuple[str, Any]]) -> list[str]:
@@ -153,9 +158,7 @@ def resume_sweep(
             dry_run=dry_run,
             changes=changes(ledger.asked, overrides, settings=settings, launcher=launcher),
         )
-        if dry_run:
-            return list_jobs(task, ["-m", *stored, *overrides])
-        return run_sweep(task, ["-m", *stored, *overrides], launcher)
+        return list_or_run(task, ["-m", *stored, *overrides], cfg)
 
 
 def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
@@ -166,7 +169,12 @@ def stored_arguments(asked: dict[str, Any], typed: list[str]) -> list[str]:
     found = []
     keys = {text.lstrip("+").partition("=")[0] for text in typed}
     launcher, sweeper = asked.get("launcher"), asked.get("sweeper")
-    if "hydra/launcher" not in keys and isinstance(launcher, str) and launcher.isidentifier():
+    if "hydra/launcher" not in keys and launcher is not None:
+        if launcher not in LAUNCHERS:
+            raise UserError(
+                f"{runs.SWEEP} names the launcher {shorten(repr(launcher), 60)}, which is none of "
+                f"{', '.join(LAUNCHERS)}\ntype the one that is meant: hydra/launcher=..."
+            )
         found.append(f"hydra/launcher={launcher}")
     found.append(f"hydra/sweeper={sweeper if sweeper in DECIDING else 'recorded'}")
     lists = [asked.get(name) for name in ("hydra", "overrides")]
@@ -199,6 +207,16 @@ def stored_settings(settings: Any, typed: set[str]) -> list[str]:
         if text and f"sweep.{name}" not in typed and "${" not in text and "_target_" not in text:
             found.append(text)
     return found
+
+
+def list_or_run(task: SweepTask, argv: list[str], cfg: DictConfig) -> int:
+    """`cfg` has the launcher."""
+    if not task.dry_run:
+        return run_sweep(task, argv, str(cfg.hydra.runtime.choices["hydra/launcher"]))
+    from dltrain.commands.sweep_cluster import check_listed
+
+    check_listed(cfg.hydra.launcher)
+    return list_jobs(task, argv)
 
 
 def run_sweep(task: SweepTask, argv: list[str], launcher: str) -> int:

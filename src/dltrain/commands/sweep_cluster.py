@@ -5,6 +5,8 @@ from __future__ import annotations
 from shutil import which
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from dltrain.commands.sweep_task import SweepTask
 from dltrain.commands.sweep_watch import Watch
 from dltrain.errors import UserError
@@ -12,12 +14,22 @@ from dltrain.sweeps import ledger as states
 from dltrain.sweeps.cluster import Engine, Share, check_settings, require
 from dltrain.sweeps.ledger import JobRecord
 from dltrain.sweeps.live import choose_screen
+from hydra_plugins.dltrain import cluster
 
 PACKAGES = {
     "submitit_slurm": ("submitit", "slurm"),
     "submitit_local": ("submitit", "slurm"),
     "ray": ("ray", "ray"),
 }
+
+
+def check_listed(node: DictConfig) -> None:
+    """For `--dry-run`, of which the launcher of a cluster does not hear: `node` is its config.
+    Raises UserError for settings that the start would refuse."""
+    module, _, name = str(OmegaConf.select(node, "_target_")).rpartition(".")
+    if module == cluster.__name__ and hasattr(cluster, name):
+        settings: Any = OmegaConf.to_container(node, resolve=True)
+        check_settings(getattr(cluster, name).name, settings)
 
 
 def check(launcher: str, settings: dict[str, Any], *, dry_run: bool) -> None:

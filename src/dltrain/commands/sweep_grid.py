@@ -120,5 +120,7 @@ def base_seed(facts: ComposedFacts, arguments: Sequence[str], settings: dict[str
 def tell(task: SweepTask, space: Space, jobs: Sequence[JobSpec]) -> None:
     task.planned = {number: job.swept for number, job in enumerate(jobs)}
     task.num_jobs = len(jobs)
+    if len(jobs) == 1 and not space.axes:
+        print("note       one job: nothing is swept; key=a,b tries several")
     for note in space.notes:
         print(f"note       {note}")

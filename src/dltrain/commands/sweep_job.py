@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from dltrain.commands.run import Job
 from dltrain.commands.signals import Signals
 from dltrain.config.messages import shorten, type_error
 from dltrain.config.schema import TrainConfig
+from dltrain.durable import irregular
 from dltrain.errors import DltrainError, UserError
 from dltrain.plain import printable
 from dltrain.stored import refuse_interpolations, sent_elsewhere, stay_at_home
@@ -95,32 +97,26 @@ def judged_by(judge: Judge | None, job: JobRecord, pruned: set[int]) -> Observe 
     return observe
 
 
-def read_job(folder: Path, number: int, allowed: list[str]) -> JobRecord:
+def read_job(folder: Path, number: int, allowed: list[str], *, is_typed: bool) -> JobRecord:
     """A job as the sweep's directory has it, checked: anybody may have written there."""
     ledger = read_ledger(folder)
     if number not in ledger.jobs:
         raise UserError(f"{folder} has no job {number}")
-    return trusted(folder, ledger.jobs[number], allowed)
+    return trusted(folder, ledger.jobs[number], allowed, is_typed=is_typed)
 
 
-def trusted(
-    folder: Path, job: JobRecord, allowed: list[str], *, is_typed: bool = True
-) -> JobRecord:
-    """The job with its config checked as that of a run: plain data, and allowed targets.
+def trusted(folder: Path, job: JobRecord, allowed: list[str], *, is_typed: bool) -> JobRecord:
+    """The job with its config checked as that of a run: plain data, and allowed targets; and its
+    directory no way to another place.
 
     is_typed: the command that it comes from has been typed; else what writes elsewhere or sends
     to somebody is left out.
     """
     where, data = folder / runs.JOBS, copy.deepcopy(job.config)
+    refuse_another_place(folder / job.directory)
     refuse_interpolations(data, where)
     if not is_typed:
-        for name, key, value in sent_elsewhere(data):
-            full = f"loggers.{printable(str(name))}.{key}, {shorten(repr(value), 150)}"
-            print(
-                f"note       job {job.number}: the recorded {full}, is used only where the command "
-                "that began the sweep is typed again"
-            )
-        stay_at_home(data)
+        keep_at_home(data, job.number)
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(TrainConfig), data)
     except OmegaConfBaseException as error:
@@ -131,3 +127,24 @@ def trusted(
     except UserError as error:
         raise UserError(f"{where}, job {job.number}: {error}") from error
     return JobRecord(**{**vars(job), "config": config})
+
+
+def refuse_another_place(run_dir: Path) -> None:
+    """What a job writes through a link is wherever that leads to."""
+    kind = irregular(run_dir) if os.path.lexists(run_dir) else None
+    if kind:
+        raise UserError(
+            f"{run_dir} is {kind}; a job is trained in a folder of the sweep's own\n"
+            "remove it, or put what it stands for in its place"
+        )
+
+
+def keep_at_home(config: dict[str, Any], number: int) -> None:
+    """Takes out of the config what nobody has typed, and says so."""
+    for name, key, value in sent_elsewhere(config):
+        full = f"loggers.{printable(str(name))}.{key}, {shorten(repr(value), 150)}"
+        print(
+            f"note       job {number}: the recorded {full}, is used only where the command "
+            "that began the sweep is typed again"
+        )
+    stay_at_home(config)

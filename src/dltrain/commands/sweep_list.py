@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dltrain.commands.hydra_app import through_hydra
+from dltrain.commands.sweep_refused import is_refused
 from dltrain.commands.sweep_task import SweepTask
 from dltrain.sweeps.ledger import DONE, FAILED, PENDING, PRUNED
 
@@ -11,7 +12,8 @@ def list_jobs(task: SweepTask, argv: list[str]) -> int:
     """For `--dry-run`: what the sweeper would launch, by a launcher that runs nothing then."""
     from dltrain.commands.dry_run import Planned, say_plan
 
-    own = [arg for arg in argv if not arg.startswith(("hydra/launcher=", "hydra.launcher."))]
+    launchers = ("hydra/launcher=", "hydra.launcher.")
+    own = [arg for arg in argv if not arg.lstrip("+~").startswith(launchers)]
     code = through_hydra([*own, "hydra/launcher=basic"], task)
     states = task.ledger.states()
     # A failed job is tried again, but not a failed trial of a search
@@ -24,7 +26,7 @@ def list_jobs(task: SweepTask, argv: list[str]) -> int:
             each.job.number,
             each.job.swept,
             each.job.directory,
-            each.job.config,
+            each.job.config if is_refused(each.job) else task.trusted(each.job).config,
             state,
             is_over=state in over,
             problem=each.reason if is_new else "",  # it cannot be composed

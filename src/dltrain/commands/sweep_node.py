@@ -33,6 +33,7 @@ class NodeJob:
     number: int
     place: str  # the folder below the sweep's for what concerns this attempt
     cwd: str  # where the sweep was started: dataset.root=data is meant from there
+    is_typed: bool  # the command that began the sweep; else nothing is sent where the ledger says
     argv: list[str] = field(default_factory=list)  # what was typed there, for run.json
     allowed: list[str] = field(default_factory=list)
     threads: int | None = None  # the job's share of the cores, where nobody else limits it
@@ -70,7 +71,7 @@ class NodeJob:
             file_of(place, self.number).unlink(missing_ok=True)  # of the start before a preemption
             runs.write_json(file_of(place, self.number, BEGAN), {"host": os.uname().nodename})
             self.prepare()
-            job = read_job(folder, self.number, self.allowed)
+            job = read_job(folder, self.number, self.allowed, is_typed=self.is_typed)
             observe = teller(place, self.number)
             return run_recorded(
                 folder, job, self.allowed, SIGNALS, observe=observe, stop_at=self.stop_at
@@ -78,6 +79,8 @@ class NodeJob:
         except SystemExit:  # a signal that came before there was anything to save
             return Outcome(SIGNALS.exit_code or 1, reason=f"stopped by {SIGNALS.name}")
         except Exception as error:
+            if SIGNALS.exit_code:  # it came in the midst of OmegaConf, which made another of it
+                return Outcome(SIGNALS.exit_code, reason=f"stopped by {SIGNALS.name}")
             code = error.exit_code if isinstance(error, DltrainError) else 1
             return Outcome(code, reason=str(error) or type(error).__name__)
 

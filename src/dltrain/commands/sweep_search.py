@@ -123,7 +123,8 @@ class Trials:
         self.task, self.launcher, self.space, self.search = task, launcher, space, search
         self.common, self.check = common, check
         self.monitor = str(common["checkpoint"]["monitor"])
-        self.failed_before = self.failed()
+        self.failed_before: set[int] = set()
+        self.heard: dict[int, int] = {}  # how many evaluations of each trial, and no more to say
         self.returned: list[Any] = []
         task.num_jobs = max(search.total, len(task.ledger.jobs))
         if search.settings["pruner"] != "none":
@@ -136,6 +137,7 @@ class Trials:
         if self.task.dry_run:
             return self.list_first()
         self.task.write_down()
+        self.failed_before = self.failed()
         size = self.launcher.at_once(JobRecord(0, [], {}, "", self.common, {}, {}))
         self.settle()
         if cut_off := self.search.running():
@@ -163,8 +165,7 @@ class Trials:
         if len(self.search.objectives) > 1:
             front = sorted(trial.number for trial in self.search.study.best_trials)
             names = " and ".join(each.name for each in self.search.objectives)
-            shown = ", ".join(map(str, front)) or "none"
-            print(f"best       no trial beats these in {names}: {shown}")
+            print(f"best       Pareto front of {names}: {', '.join(map(str, front)) or 'none'}")
         if drawn := draw_search(self.task.folder, self.search):
             print(f"plots      {self.task.folder}: {', '.join(drawn)}")
 
@@ -225,9 +226,11 @@ class Trials:
         """After an evaluation: whether the pruner stops it. All that it has not heard of is read
         from the run's own file: it was cut off, perhaps, before it was heard."""
         curve = read_evaluations(self.task.folder / job.directory, self.monitor)
-        for index, row in enumerate(curve, 1):
+        known = self.heard.get(job.number, 0)
+        for index, row in enumerate(curve[known:], known + 1):
             if self.search.report(job.number, index, row.value):
                 return f"{self.search.settings['pruner']}: {describe(self.monitor, row.value)}"
+            self.heard[job.number] = index
         return None
 
 

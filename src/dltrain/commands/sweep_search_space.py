@@ -16,6 +16,7 @@ from dltrain.commands.sweep_task import SweepTask
 from dltrain.config import compose as composing
 from dltrain.config.grammar import Term
 from dltrain.config.sweep import check_sweep
+from dltrain.config.sweep_messages import split_by_yaml
 from dltrain.errors import UserError
 from dltrain.stored import refuse_interpolations
 from dltrain.sweeps.search_space import Kept, Parameter
@@ -66,9 +67,8 @@ def specs_of(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, d
         if isinstance(value, Mapping) and "values" in value:
             for other in value:
                 if other not in SPEC:
-                    raise UserError(
-                        f"sweep.optuna.space.{key}.{other}: it may hold values and when"
-                    )
+                    why = split_by_yaml(value) or f"`{other}`: it may hold values and when"
+                    raise UserError(f"sweep.optuna.space.{key}: {why}")
             yield key, dict(value)
         elif isinstance(value, Mapping):
             yield from specs_of(value, f"{key}.")

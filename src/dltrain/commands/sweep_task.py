@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import json
 import shlex
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 from dltrain import runs
 from dltrain.claim import Claim
-from dltrain.commands import provenance
 from dltrain.commands.checked import checked
 from dltrain.commands.hydra_app import choices_of, hydra_files, resolve_dir
 from dltrain.commands.signals import Signals
-from dltrain.commands.sweep_job import Judge, Outcome, trusted
+from dltrain.commands.sweep_job import Judge, Outcome, keep_at_home, refuse_another_place, trusted
 from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
 from dltrain.config.messages import shorten
-from dltrain.config.sweep import check_sweep, is_of_sweep
+from dltrain.config.sweep import is_of_sweep
+from dltrain.config.sweep_messages import no_lists
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.cluster import TYPED_ONLY
 from dltrain.sweeps.ledger import JobRecord, Ledger
+from dltrain.sweeps.ledger_lines import directory_problem
 from dltrain.sweeps.names import job_directory
 
 
@@ -151,19 +151,27 @@ class SweepTask:
         directory = job_directory(number, swept, self.num_jobs)
         if self.subdir_typed:
             directory = str(resolve_dir(cfg, "hydra.sweep.subdir"))
-        if self.names.setdefault(directory, number) != number or "/" in directory:
+        wrong = directory_problem(directory)
+        if self.names.setdefault(directory, number) != number or wrong:
+            rule = wrong or "it must be another for each job"
             raise UserError(
-                f"hydra.sweep.subdir: `{directory}` is to be the folder of job {number}; it must "
-                "be one name, and another for each job, such as ${hydra.job.num}"
+                f"hydra.sweep.subdir: `{directory[:300]}` is to be the folder of job {number}; "
+                f"{rule}, such as ${{hydra.job.num}}"
             )
         with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
             cfg.hydra.runtime.output_dir = str((self.folder / directory).absolute())
+        try:
+            config = checked(composing.job_config(cfg), allowed=self.allowed)
+        except UserError as error:
+            raise UserError(f"{error}{self.hint(str(error))}") from error
+        if self.goes_on:  # what it is made of stands in a file, which may come from anywhere
+            keep_at_home(config, number)
         return JobRecord(
             number=number,
             overrides=overrides,
             swept=swept,
             directory=directory,
-            config=checked(composing.job_config(cfg), allowed=self.allowed),
+            config=config,
             choices=choices_of(cfg),
             hydra_files=hydra_files(cfg),
         )
@@ -174,6 +182,15 @@ class SweepTask:
             return self.planned[number]
         pairs = [text.lstrip("+").partition("=")[::2] for text in overrides]
         return {key: value for key, value in pairs if key not in self.fixed}
+
+    def hint(self, reason: str) -> str:
+        """How several lists are typed, where each value that is swept over is to be one."""
+        tried: dict[str, dict[str, None]] = {}
+        for job in self.planned.values():
+            for key, value in job.items():
+                tried.setdefault(key, {})[value] = None
+        hints = (no_lists(reason, key.lstrip("+"), list(values)) for key, values in tried.items())
+        return next(filter(None, hints), "")
 
     def refuse_equal(self, jobs: Sequence[JobRecord]) -> None:
         """Of what was planned as a whole, two equal jobs are a mistake: a sweeper may try again."""
@@ -198,9 +215,11 @@ class SweepTask:
 
     def __post_init__(self) -> None:
         self.read = set(self.ledger.jobs)  # those that come from a file
+        self.names |= {job.directory: number for number, job in self.ledger.jobs.items()}
 
     def trusted(self, job: JobRecord) -> JobRecord:
         if job.number not in self.read:
+            refuse_another_place(self.folder / job.directory)
             return job
         return trusted(self.folder, job, self.allowed, is_typed=not self.goes_on)
 
@@ -265,27 +284,3 @@ class SweepTask:
         if self.signals.exit_code:
             return self.signals.exit_code
         return int(any(state.state == states.FAILED for state in self.ledger.states()))
-
-
-def asked_of(
-    argv: Sequence[str], typed: Sequence[str], allowed: Sequence[str], cfg: DictConfig
-) -> dict[str, Any]:
-    """What `sweep.json` says of the command; `settings` is the `sweep` node."""
-    choices = cfg.hydra.runtime.choices
-    # The sweep's own directory is known by where its ledger lies
-    hydra = [
-        text
-        for text in typed
-        if text.startswith(("hydra.", "hydra/")) and not text.startswith("hydra.sweep.dir=")
-    ]
-    return {
-        "command": shlex.join(["dltrain", *argv[1:]]),
-        "overrides": list(typed),
-        "hydra": hydra,
-        "allowed": list(allowed),
-        "launcher": str(choices.get("hydra/launcher")),
-        "sweeper": str(choices.get("hydra/sweeper")),
-        "settings": check_sweep(OmegaConf.select(cfg, "sweep")),
-        "started": round(time.time(), 3),
-        "versions": provenance.versions(),
-    }

@@ -85,7 +85,8 @@ class Watch:
             self.tickets[job.number] = Ticket(job, identity, place, slot)
         if self.engine.limit is None:
             names = ids[0] if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
-            self.screen.say(f"{self.engine.name}: {in_words(len(ids))} handed over: {names}")
+            shown = f": {names}" if self.engine.outlives else ""  # the names of a queue to look at
+            self.screen.say(f"{self.engine.name}: {in_words(len(ids))} handed over{shown}")
 
     def work(self, job: JobRecord, place: Path, slot: int) -> NodeJob:
         folder = self.task.folder.absolute()
@@ -96,6 +97,7 @@ class Watch:
             number=job.number,
             place=f"{PLACE}/{place.name}",
             cwd=str(Path.cwd()),
+            is_typed=not self.task.goes_on,
             argv=self.task.argv,
             allowed=self.task.allowed,
             threads=self.share.threads if is_here else None,

@@ -25,13 +25,15 @@ step 500; accuracy/test. `best` and `test` are those of what the runs monitor.
   dltrain compare SWEEP --where 'optimizer.lr > 0.01 and status == completed'
   dltrain compare SWEEP --group seed --plot curves.svg --metrics loss/val
   dltrain compare SWEEP --group seed --plot map.png --heatmap optimizer.lr model.dropout
-  dltrain compare SWEEP --diff 0_lr=0.1 3_lr=0.2           # names in its table, or paths
+  dltrain compare SWEEP --plot rates.png --x optimizer.lr --color model.dropout
+  dltrain compare SWEEP --diff 0_lr=0.1 3_lr=0.2           # names or numbers in its table, or paths
   dltrain compare SWEEP --where 'status == completed' --tensorboard
 """
 # The options that say something in each mode; --where (and the paths) in all but --diff
 TABLE = {"group", "metrics", "at", "columns", "where", "sort", "format", "output"}
 MODES = {
     "diff": {"format", "output"},
+    "x": {"plot", "color", "metrics", "at", "where"},
     "heatmap": {"plot", "group", "metrics", "at", "where"},
     "plot": {"group", "metrics", "columns", "where", "sort", "smooth"},
     "tensorboard": {"where", "at", "port"},
@@ -73,6 +75,8 @@ def parser() -> argparse.ArgumentParser:
         "to below 1; by default 0.6 for long curves of training, else 0")  # fmt: skip
     add("--heatmap", nargs="*", metavar="KEY", help="--plot a map of a metric over two settings; "
         "by default the two that differ")  # fmt: skip
+    add("--x", metavar="KEY", help="--plot a metric over a setting of numbers, a point a run")
+    add("--color", metavar="KEY", help="of the points; by default what differs beside --x KEY")
     add("--tensorboard", action="store_true", help="TensorBoard on these runs, on localhost")
     add("--port", type=count, metavar="N", help="TensorBoard's; by default the next free from 6006")
     return made
@@ -98,6 +102,7 @@ def check(asked: argparse.Namespace) -> None:
     """Raises UserError for options that say nothing together; --heatmap may have taken paths."""
     if asked.heatmap is not None:
         check_heatmap(asked)
+    check_x(asked)
     if asked.plot and Path(asked.plot).suffix.lower() not in PICTURES:
         raise UserError(f"--plot {asked.plot}: the file must end in {', '.join(PICTURES)}")
     modes = [name for name in ("diff", "plot", "tensorboard") if getattr(asked, name)]
@@ -109,7 +114,8 @@ def check(asked: argparse.Namespace) -> None:
         raise UserError("--descending needs --sort KEY: what shall be in that order?")
     if asked.columns and asked.metrics and not asked.plot:
         raise UserError("--columns names every column; write the metrics of --metrics there too")
-    check_mode(asked, "heatmap" if asked.heatmap is not None else (*modes, "")[0])
+    pictures = [name for name in ("heatmap", "x") if getattr(asked, name) is not None]
+    check_mode(asked, (*pictures, *modes, "")[0])
     check_ending(asked)
 
 
@@ -135,6 +141,15 @@ def check_heatmap(asked: argparse.Namespace) -> None:
         raise UserError("--heatmap needs two settings, or none where just two differ")
     if not asked.plot:
         raise UserError("--heatmap needs --plot FILE for the picture")
+
+
+def check_x(asked: argparse.Namespace) -> None:
+    if asked.color is not None and asked.x is None:
+        raise UserError("--color KEY needs --x KEY: it is the colour of points over a setting")
+    if asked.x is not None and not asked.plot:
+        raise UserError("--x KEY needs --plot FILE for the picture")
+    if asked.x is not None and asked.heatmap is not None:
+        raise UserError("--heatmap and --x are two pictures; give one of them")
 
 
 def check_ending(asked: argparse.Namespace) -> None:

@@ -67,6 +67,29 @@ def label_of(metric: Metric) -> str:
     return printable(f"{names[metric.split]} {metric.name.replace('_', ' ')}")
 
 
+def label_with(metric: Metric, *more: str) -> str:
+    """`validation accuracy (best, mean of 3 runs)`; what is the last of all is not said."""
+    kind = f"at step {metric.step}" if metric.kind == "at" else metric.kind
+    kind = "" if metric.split == "test" and metric.kind == "last" else kind
+    how = ", ".join(filter(None, [kind, *more]))
+    return f"{label_of(metric)}\n({how})" if how else label_of(metric)
+
+
+def with_counts(labels: Sequence[str], counts: Sequence[int], options: Options) -> list[str]:
+    """Each with its n where the groups have different ones."""
+    if not options.group or len(set(counts)) == 1:
+        return list(labels)
+    return [f"{label} (n = {n})" for label, n in zip(labels, counts, strict=True)]
+
+
+def spread_in_words(over: str, counts: Sequence[int]) -> str:
+    return f"mean ± sample std over {over}, n = {span(counts)}" if over else ""
+
+
+def show_fraction(axis: Any) -> None:
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+
+
 def is_fraction(metric: Metric) -> bool:
     return metric.name.startswith("accuracy")
 

@@ -14,6 +14,7 @@ from dltrain.errors import UserError
 MAX_FOLDERS = 200_000  # a second a hundred thousand
 MARKS = frozenset((runs.SUMMARY, runs.RECORD, runs.METRICS, runs.CHECKPOINTS))
 LATEST = "latest"
+JOB = re.compile(r"((?:.*/)?[0-9]+)_[^/=]+=[^/]*", re.DOTALL)
 NUMBER = r"[0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?"
 
 
@@ -24,7 +25,7 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
     """
     found: dict[str, Run] = {}
     for text in paths:
-        top = runs.find_run(LATEST) if text == LATEST else directory(text)
+        top = latest() if text == LATEST else directory(text)
         below = run_directories(top) or [top]
         for path in below:
             found.setdefault(os.path.realpath(path), read_run(path))
@@ -35,6 +36,12 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
     name_all(result)
     settle(result)
     return result
+
+
+def latest() -> Path:
+    """The run that started last below outputs/, or the sweep that it is a job of."""
+    newest = runs.find_run(LATEST)
+    return next((path for path in newest.parents[:-1] if (path / runs.SWEEP).is_file()), newest)
 
 
 def directory(text: str) -> Path:
@@ -100,6 +107,12 @@ def name_all(found: list[Run]) -> None:
     parent = os.path.commonpath([os.path.abspath(run.path.parent) for run in found])
     for run in found:
         run.name = as_text(os.path.relpath(os.path.abspath(run.path), parent))
+
+
+def numbered(name: str) -> str | None:
+    """`sweep/03` for `sweep/03_lr=0.1`, a job that is named by what it varies; else None."""
+    match = JOB.fullmatch(name)
+    return match[1] if match else None
 
 
 def as_text(name: str) -> str:

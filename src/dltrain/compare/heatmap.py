@@ -10,7 +10,7 @@ from typing import Any
 
 from dltrain.compare import settings
 from dltrain.compare.columns import Columns
-from dltrain.compare.figure import GREY, drawn_metric, figure, is_fraction, label_of, save, span
+from dltrain.compare.figure import GREY, drawn_metric, figure, is_fraction, label_with, save, span
 from dltrain.compare.metrics import Metric
 from dltrain.compare.run import Run
 from dltrain.compare.table import Options, Stat, make_table, order, stat
@@ -18,6 +18,8 @@ from dltrain.compare.text import cut, printable
 from dltrain.errors import UserError
 
 MAX_CELLS = 40  # along one side of a map
+MAX_UPRIGHT = 8  # characters of a label below a cell
+MANY = 5  # values of a setting: with more, it may have been drawn
 Place = tuple[Any, Any]  # the two settings of a cell
 
 
@@ -50,6 +52,8 @@ def plot_heatmap(found: Sequence[Run], options: Options, keys: Sequence[str], fi
             cells.setdefault(place, []).append(value)
     across = sorted({x for x, _ in places}, key=order)
     down = sorted({y for _, y in places}, key=order)
+    for at, values in enumerate((across, down)):
+        check_is_grid(at, two, len(values), set(places))
     if not cells or max(len(across), len(down)) > MAX_CELLS:
         raise UserError(
             f"a map of {len(across)} by {len(down)} values cannot be drawn; 1 to {MAX_CELLS} can"
@@ -57,6 +61,23 @@ def plot_heatmap(found: Sequence[Run], options: Options, keys: Sequence[str], fi
     names = settings.short_names(two)
     stats = {place: stat(values) for place, values in cells.items()}
     draw_map(stats, Counter(places), (across, down), [names[key] for key in two], metric, file)
+
+
+def check_is_grid(at: int, keys: Sequence[str], num_values: int, places: set[Place]) -> None:
+    """Raises UserError where most values of a setting have a single cell: they were drawn at
+    random, or from an interval, and the map would be holes."""
+    cells = Counter(place[at] for place in places)
+    lonely = sum(count == 1 for count in cells.values())
+    if (
+        num_values > MANY
+        and 2 * lonely > num_values
+        and len({place[1 - at] for place in places}) > 1
+    ):
+        raise UserError(
+            f"{lonely} of the {num_values} values of {keys[at]} have one of {keys[1 - at]} alone, "
+            "and a map would be holes\n"
+            f"--plot FILE --x {keys[at]} draws points, with {keys[1 - at]} as their colour"
+        )
 
 
 def draw_map(
@@ -89,11 +110,15 @@ def draw_map(
         axes.set_xticks(range(len(across)), [short(value) for value in across])
         axes.set_yticks(range(len(down)), [short(value) for value in down])
         axes.tick_params(length=0)
+        if max(len(short(value)) for value in across) > MAX_UPRIGHT:
+            axes.tick_params(axis="x", rotation=30)
         axes.set_xlabel(printable(names[0]))
         axes.set_ylabel(printable(names[1]))
         bar = made.colorbar(image, ax=axes, pad=0.02)
         bar.outline.set_visible(False)
-        bar.set_label(label_with(metric, stats))
+        counts = [each.n for each in stats.values() if each]
+        mean = f"mean of {span(counts)} runs" if max(counts) > 1 else ""
+        bar.set_label(label_with(metric, "in %" * is_fraction(metric), mean))
         if is_fraction(metric):
             bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}")
         save(made, file)
@@ -104,16 +129,6 @@ def number_of(cell: Stat, stats: dict[Place, Stat | None], metric: Metric) -> st
     text = f"{100 * cell.mean:.1f}" if is_fraction(metric) else f"{cell.mean:.3g}"
     most = max(each.n for each in stats.values() if each)
     return text if cell.n == most else f"{text}\n(n={cell.n})"
-
-
-def label_with(metric: Metric, stats: dict[Place, Stat | None]) -> str:
-    """`validation accuracy (best, in %, mean of 3 runs)`"""
-    kind = f"at step {metric.step}" if metric.kind == "at" else metric.kind
-    counts = [each.n for each in stats.values() if each]
-    mean = f"mean of {span(counts)} runs" if max(counts) > 1 else ""
-    kind = "" if metric.split == "test" and metric.kind == "last" else kind
-    how = ", ".join(filter(None, [kind, "in %" * is_fraction(metric), mean]))
-    return f"{label_of(metric)}\n({how})" if how else label_of(metric)
 
 
 def short(value: Any) -> str:

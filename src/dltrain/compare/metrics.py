@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dltrain.compare.curves import SPLITS, Curve, read_curves
 from dltrain.compare.run import Run
@@ -24,6 +24,7 @@ class Metric:
     split: str
     kind: str = "last"
     step: int = 0
+    typed: str = field(default="", compare=False)  # where that was a name without its split
 
     @property
     def key(self) -> str:
@@ -71,10 +72,11 @@ def parse(text: str, at: int | None = None, found: Sequence[Run] = ()) -> Metric
         raise UserError(f"`{text}`: a metric's split is one of {', '.join(SPLITS)}")
     if kind and (kind not in KINDS or step):
         raise UserError(f"`{text}`: write one of :{', :'.join(KINDS)} or @STEP behind a metric")
+    typed = "" if split else name
     split = split or split_of(name, found)
     if step or (at is not None and not kind and split != "test"):
-        return Metric(name, split, "at", int(step or at or 0))
-    return Metric(name, split, kind or "last")
+        return Metric(name, split, "at", int(step or at or 0), typed)
+    return Metric(name, split, kind or "last", typed=typed)
 
 
 def split_of(name: str, found: Sequence[Run]) -> str:
@@ -127,8 +129,10 @@ def check(metrics: Iterable[Metric], found: Sequence[Run], curves: Curves) -> No
                 raise UserError(
                     f"no run monitors {metric.key}; write {metric.key}:min or {metric.key}:max"
                 )
-            if metric.key not in known and not curves.has(metric):
-                raise unknown(metric.key, (), known)
+            if metric.typed:  # as it was: nobody has said which split
+                known = list(dict.fromkeys(key.rpartition("/")[0] for key in known))
+            if (metric.typed or metric.key) not in known and not curves.has(metric):
+                raise unknown(metric.typed or metric.key, (), known)
 
 
 class Curves:

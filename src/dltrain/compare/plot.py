@@ -1,4 +1,4 @@
-"""Curves of runs for a paper, with their spread; and what has one value a run, as points."""
+"""Curves of runs for a paper, with their spread."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dltrain.compare import settings
 from dltrain.compare.curves import Curve, read_curves
 from dltrain.compare.figure import (
     GREY,
@@ -17,19 +16,22 @@ from dltrain.compare.figure import (
     is_fraction,
     label_of,
     save,
-    span,
+    show_fraction,
+    spread_in_words,
+    with_counts,
 )
 from dltrain.compare.metrics import Metric
+from dltrain.compare.points import Points, draw_points, values_of
+from dltrain.compare.rows import Row, rows_of
 from dltrain.compare.run import Run
+from dltrain.compare.scale import Scale, scale_of
 from dltrain.compare.smooth import Line, line_over
-from dltrain.compare.table import Options, Table, make_table, stat
-from dltrain.compare.text import cut, printable
+from dltrain.compare.table import Options, Table, make_table
+from dltrain.compare.text import printable
 from dltrain.errors import UserError
 
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)))
 MAX_LINES = len(PALETTE) * len(DASHES)
-MAX_POINTS = 60  # rows of a picture of points
-MAX_LABEL = 48
 SMOOTH_TRAINING, LONG = 0.6, 30  # the weight where a curve has so many points
 
 
@@ -37,20 +39,21 @@ SMOOTH_TRAINING, LONG = 0.6, 30  # the weight where a curve has so many points
 class Drawn:
     """The curves of a row of the table: their mean, and that of the values as they are."""
 
+    row: Row
     curves: list[Curve]
     line: Line
     unsmoothed: Line
-    style: int  # runs of one setting look alike
 
     @property
     def label(self) -> str:
-        return self.line.label
+        return self.row.label
 
 
 def plot_curves(
     found: Sequence[Run], options: Options, weight: float | None, file: Path
 ) -> list[str]:
-    """A line a row of the table. Returns what is to be said of it.
+    """A line a row of the table; points where what was asked for is one value a run. Returns what
+    is to be said of it.
 
     Raises UserError for more lines than can be told apart, and where no run has the metric.
     """
@@ -58,33 +61,64 @@ def plot_curves(
     metric = drawn_metric(table, options)
     # Of a group the last one says what the picture says itself
     notes = table.notes[:-1] if options.group else table.notes
+    rows, setting = rows_of(table, options)
+    if options.metrics and metric.kind != "last":  # `best`, :min, @500
+        plot_points(rows, values_of(table.groups, metric, notes), metric, options, file)
+        return notes
     curves = curves_of(table, metric, notes)
     longest = max((len(curve.steps) for each in curves for curve in each), default=0)
-    if weight is None:
-        weight = SMOOTH_TRAINING if metric.split == "train" and longest >= LONG else 0.0
-    labels, styles = labels_of(table, options)
-    rows = [
-        Drawn(each, line_over(label, each, weight), line_over(label, each, 0.0), style)
-        for label, each, style in zip(labels, curves, styles, strict=True)
-    ]
-    rows = [row for row in rows if row.curves]
-    if not rows:
+    if not longest:
         raise UserError(f"no run has {metric.key} in its metrics.jsonl")
     if metric.split == "test" or longest == 1:
-        draw_points(rows, metric, options, file)
+        values = [[curve.values[-1] for curve in each] for each in curves]
+        plot_points(rows, values, metric, options, file)
         return notes
-    notes += cut_short(rows) + hidden(rows)
-    rows = [row for row in rows if row.line.steps]
-    if not rows:
+    if weight is None:
+        weight = SMOOTH_TRAINING if metric.split == "train" and longest >= LONG else 0.0
+    drawn = [
+        Drawn(row, each, line_over(row.label, each, weight), line_over(row.label, each, 0.0))
+        for row, each in zip(rows, curves, strict=True)
+        if each
+    ]
+    notes += cut_short(drawn) + hidden(drawn)
+    drawn = [each for each in drawn if each.line.steps]
+    if not drawn:
         raise UserError(f"the runs of no group have {metric.key} at the same step; drop --group")
+    scale = colors_of([each.row for each in drawn])
+    look = Look(metric, weight, options, scale, setting)
+    draw(drawn, look, file)
+    return notes
+
+
+def plot_points(
+    rows: Sequence[Row],
+    values: Sequence[list[float]],
+    metric: Metric,
+    options: Options,
+    file: Path,
+) -> None:
+    found = [
+        Points(row.label, row.style, each) for row, each in zip(rows, values, strict=True) if each
+    ]
+    draw_points(found, metric, options, file)
+
+
+def colors_of(rows: Sequence[Row]) -> Scale | None:
+    """One scale for the values of a setting, where there are more than there are colours; None
+    where each row has a colour, or dashes, of its own.
+
+    Raises UserError where these do not suffice.
+    """
+    values = {row.value for row in rows if row.value is not None}
+    if len(values) > len(PALETTE) and not any(row.value is None for row in rows):
+        return scale_of(values)
     num_styles = len({row.style for row in rows})
     if num_styles > MAX_LINES:
         raise UserError(
             f"{num_styles} curves are more than the {MAX_LINES} that can be told apart\n"
-            "--group seed joins runs, --where leaves some out"
+            "--group seed joins runs, --where leaves some out, --x KEY draws points over a setting"
         )
-    draw(rows, metric, weight, options, file)
-    return notes
+    return None
 
 
 def curves_of(table: Table, metric: Metric, notes: list[str]) -> list[list[Curve]]:
@@ -125,63 +159,49 @@ def hidden(rows: Sequence[Drawn]) -> list[str]:
     return notes
 
 
-def labels_of(table: Table, options: Options) -> tuple[list[str], list[int]]:
-    """What tells the lines apart: their settings, or the names of the runs where those do not; and
-    which look alike: the runs of one setting, where several settings have several seeds."""
-    shown = [i for i, column in enumerate(table.columns) if column.is_setting]
-    labels = [in_words(table, row, shown) for row in table.rows]
-    if len(set(labels)) < len(labels) or "" in labels:
-        labels = [group.runs[0].name for group in table.groups]
-    without_seed = [i for i in shown if not table.columns[i].name.endswith("seed")]
-    alike = [in_words(table, row, without_seed) for row in table.rows]
-    if not options.group and 1 < len(set(alike)) < len(alike):
-        labels = [f"{t} ({n} runs)" if (n := alike.count(t)) > 1 else t for t in alike]
-    each = list(dict.fromkeys(labels))
-    return [cut(printable(text), MAX_LABEL) for text in labels], [each.index(t) for t in labels]
-
-
-def in_words(table: Table, row: Sequence[Any], shown: Sequence[int]) -> str:
-    return ", ".join(f"{table.columns[i].heading[0]} {settings.show(row[i])}" for i in shown)
-
-
-def spread_in_words(rows: Sequence[Drawn], options: Options) -> str:
-    if not options.group:
-        return ""
-    return f"mean ± sample std over {options.group}, n = {span([row.line.n for row in rows])}"
-
-
 # ---------------------------------------------------------------------- drawing
 
 
-def draw(
-    rows: Sequence[Drawn], metric: Metric, weight: float, options: Options, file: Path
-) -> None:
+@dataclass(frozen=True)
+class Look:
+    metric: Metric
+    weight: float
+    options: Options
+    scale: Scale | None
+    setting: str  # what `scale` is of
+
+    def of(self, each: Drawn, is_one_of_many: bool) -> dict[str, Any]:
+        """What matplotlib takes for a line."""
+        thin: dict[str, Any] = {"lw": 1.0, "alpha": 0.8} if is_one_of_many else {"alpha": 0.9}
+        thin |= {"marker": "o", "markersize": 3} if len(each.line.steps) == 1 else {}
+        if self.scale and each.row.value is not None:
+            return {"lw": 1.2, "color": self.scale.color(each.row.value)} | thin
+        style = each.row.style
+        return {"color": PALETTE[style % len(PALETTE)], "ls": DASHES[style // len(PALETTE)]} | thin
+
+
+def draw(drawn: Sequence[Drawn], look: Look, file: Path) -> None:
     """In the order of the table, so that a setting has one colour in the plots of all metrics."""
-    labels = label_each(rows, options)
-    num_entries, named = len(set(labels)), set()
-    spread, has_legend = spread_in_words(rows, options), num_entries > 1
+    counts = [each.line.n for each in drawn]
+    labels = with_counts([each.label for each in drawn], counts, look.options)
+    num_entries = len(set(labels))
+    spread = spread_in_words(look.options.group, counts)
+    has_legend = num_entries > 1 and not look.scale
     width = 4.4 + has_legend * (0.35 + 0.062 * max(len(spread), *map(len, labels)))
-    with figure(width, max(2.9, 0.21 * num_entries)) as (made, axes):
-        for row, label in zip(rows, labels, strict=True):
-            color = PALETTE[row.style % len(PALETTE)]
-            look: dict[str, Any] = {"color": color, "ls": DASHES[row.style // len(PALETTE)]}
-            look |= {"marker": "o", "markersize": 3} if len(row.line.steps) == 1 else {}
-            look |= {"lw": 1.0, "alpha": 0.8} if num_entries < len(rows) else {"alpha": 0.9}
-            if weight:  # an average lags: what it is of lies behind it
-                raw = row.unsmoothed
-                axes.plot(raw.steps, raw.means, color=color, lw=0.6, alpha=0.3, zorder=1.5)
-            line, means = row.line, row.line.means
-            axes.plot(line.steps, means, label="_" if label in named else label, **look)
+    height = max(2.9, 0.21 * num_entries * has_legend)
+    with figure(width + 0.8 * bool(look.scale), height) as (made, axes):
+        named: set[str] = set()
+        for each, label in zip(drawn, labels, strict=True):
+            style = look.of(each, num_entries < len(drawn))
+            draw_line(axes, each, "_" if label in named else label, style, look.weight)
             named.add(label)
-            if any(line.stds):
-                low = [m - s for m, s in zip(means, line.stds, strict=True)]
-                high = [m + s for m, s in zip(means, line.stds, strict=True)]
-                axes.fill_between(line.steps, low, high, color=color, alpha=0.18, linewidth=0)
         axes.set_xlabel("step")
-        averaged = f"\n(moving average, {weight:g}; thin: raw)" if weight else ""
-        axes.set_ylabel(label_of(metric) + averaged)
+        averaged = f"\n(moving average, {look.weight:g}; thin: raw)" if look.weight else ""
+        axes.set_ylabel(label_of(look.metric) + averaged)
         axes.margins(x=0.01)
-        set_ticks(axes, metric)
+        set_ticks(axes, look.metric)
+        if look.scale:
+            look.scale.add_bar(made, axes, printable(look.setting))
         if has_legend:
             made.legend(
                 loc="outside right upper", title=printable(spread) or None, alignment="left"
@@ -191,11 +211,16 @@ def draw(
         save(made, file)
 
 
-def label_each(rows: Sequence[Drawn], options: Options) -> list[str]:
-    """With its n where the groups have different ones."""
-    if not options.group or len({row.line.n for row in rows}) == 1:
-        return [row.label for row in rows]
-    return [f"{row.label} (n = {row.line.n})" for row in rows]
+def draw_line(axes: Any, each: Drawn, label: str, style: dict[str, Any], weight: float) -> None:
+    line, color = each.line, style["color"]
+    if weight:  # an average lags: what it is of lies behind it
+        raw = each.unsmoothed
+        axes.plot(raw.steps, raw.means, color=color, lw=0.6, alpha=0.3, zorder=1.5)
+    axes.plot(line.steps, line.means, label=label, **style)
+    if any(line.stds):
+        low = [m - s for m, s in zip(line.means, line.stds, strict=True)]
+        high = [m + s for m, s in zip(line.means, line.stds, strict=True)]
+        axes.fill_between(line.steps, low, high, color=color, alpha=0.18, linewidth=0)
 
 
 def set_ticks(axes: Any, metric: Metric) -> None:
@@ -204,30 +229,4 @@ def set_ticks(axes: Any, metric: Metric) -> None:
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     if is_fraction(metric):
-        axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
-
-
-def draw_points(rows: Sequence[Drawn], metric: Metric, options: Options, file: Path) -> None:
-    """A row a setting: each run's last value, and where there are several their mean ± spread."""
-    labels = label_each(rows, options)
-    names = list(dict.fromkeys(labels))
-    if len(names) > MAX_POINTS:
-        raise UserError(f"{len(names)} rows are more than {MAX_POINTS}; --group seed joins runs")
-    places = [len(names) - 1 - names.index(label) for label in labels]  # the first above
-    width = 3.6 + 0.062 * max(map(len, names))
-    with figure(width, 1.0 + 0.24 * len(names)) as (made, axes):
-        for row, place in zip(rows, places, strict=True):
-            values = [curve.values[-1] for curve in row.curves]
-            color = PALETTE[row.style % len(PALETTE)]
-            axes.plot(values, [place] * len(values), "o", ms=3.5, mew=0, alpha=0.45, color=color)
-            found = stat(values)
-            if found and found.std is not None:
-                look = {"fmt": "D", "ms": 4, "capsize": 3, "elinewidth": 1.2, "color": color}
-                axes.errorbar([found.mean], [place], xerr=[found.std], **look)
-        axes.set_yticks(range(len(names)), names[::-1])
-        axes.set_ylim(-0.6, len(names) - 0.4)
-        spread = spread_in_words(rows, options)
-        axes.set_xlabel(label_of(metric) + (f"\n{spread}" if spread else ""))
-        if is_fraction(metric):
-            axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
-        save(made, file)
+        show_fraction(axes.yaxis)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from dltrain.compare.references import referring
 from dltrain.compare.run import Run, Value
 from dltrain.config.near import did_you_mean
 from dltrain.effects import FACTS_OF_DATA, NO_RESULT, covers
@@ -19,12 +20,17 @@ def differing(found: Sequence[Run]) -> list[str]:
 
     Not what changes no result (`--columns` and `--where` know it all the same), and not what
     follows from another: facts of the data where the dataset differs, the class where the
-    group's choice does, and the keys that only some choices of a group have, unless they were
-    varied within one.
+    group's choice does, the keys that only some choices of a group have, unless they were
+    varied within one, and what the config sets to another key's value.
     """
     keys = {key: None for run in found for key in run.settings}
     varied = [key for key in keys if is_varied(key, found)]
     kept = [key for key in varied if not is_unshown(key) and not follows(key, varied, found)]
+    alike = defaultdict(list)
+    for key in kept:
+        alike[tuple(identity(run, key) for run in found)].append(key)
+    follow = referring(alike.values(), found)
+    kept = [key for key in kept if key not in follow]
     return sorted(kept, key=lambda key: (key == "seed", "." in key))
 
 
@@ -122,9 +128,12 @@ def listed(names: Sequence[str]) -> str:
 
 
 def show(value: Value) -> str:
-    """As it is typed: `null`, `true`, `0.001`."""
+    """As it is typed: `null`, `true`, `0.001`, and `0.0` where that is no whole number's `0`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    text = f"{value:.6g}"
+    return f"{text}.0" if text.lstrip("-").isdigit() else text

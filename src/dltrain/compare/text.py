@@ -8,11 +8,12 @@ import json
 import textwrap
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from dltrain import spreadsheet
 from dltrain.compare.columns import RUN, STATUS, Column, duration, percent, whole
-from dltrain.compare.find import as_text
+from dltrain.compare.find import as_text, numbered
 from dltrain.compare.table import Cell, Stat, Table
 from dltrain.runs import finite
 
@@ -77,15 +78,20 @@ def padded(text: str, width: int, right: bool) -> str:
 
 
 def to_screen(table: Table, width: int) -> str:
-    """Columns beside one another if they fit: the names are cut, then what may go goes, and is
-    named; else one block of lines a row."""
+    """Columns beside one another if they fit: jobs are called by their numbers, other names are
+    cut, then what may go goes, and is named, then headings are folded; else one block of lines a
+    row."""
     cells = [
         [shown(c, cell) for c, cell in zip(table.columns, row, strict=True)] for row in table.rows
     ]
+    whole = table, cells
     kept = list(range(len(table.columns)))
     left_out: list[str] = []
     limits = [10**6] * len(kept)
     while (over := excess(table, cells, kept, limits, width)) > 0:
+        if cells is whole[1] and table.may_shrink:
+            cells = with_numbers(table, cells)
+            continue
         if shrink(table, cells, kept, limits, over, SOME_NAME):
             continue
         going = [i for i in kept if may_go(table, cells, i)]
@@ -93,13 +99,37 @@ def to_screen(table: Table, width: int) -> str:
             first = min(going, key=lambda i: table.columns[i].may_go)
             kept.remove(first)
             left_out.append(table.columns[first].name)
+        elif table is whole[0]:
+            table = replace(table, columns=[folded(column) for column in table.columns])
         elif not shrink(table, cells, kept, limits, over, LEAST_NAME):
-            return as_blocks(table, cells, width)
+            return as_blocks(*whole, width)
     text = as_columns(table, cells, kept, limits)
     if left_out:
         more = f"not shown: {', '.join(left_out)} (a wider terminal, or --columns)"
         text += "\n" + "\n".join(wrapped(more, width)) + "\n"
     return text
+
+
+def folded(column: Column) -> Column:
+    """A setting's name in two lines, `hidden_` above `sizes`: its values are often shorter."""
+    name = column.heading[0]
+    breaks = [at + 1 for at, c in enumerate(name[:-1]) if c in "_." and at]
+    if not column.is_setting or not breaks:
+        return column
+    at = min(breaks, key=lambda place: abs(2 * place - len(name)))
+    return replace(column, heading=(name[:at], name[at:]))
+
+
+def with_numbers(table: Table, cells: list[list[str]]) -> list[list[str]]:
+    """Jobs under their numbers where these tell the rows apart: what a job's name says beside its
+    number stands in the columns."""
+    at = next((i for i, column in enumerate(table.columns) if column is RUN), None)
+    if at is None:
+        return [*cells]
+    names = [numbered(row[at]) or row[at] for row in cells]
+    if len(set(names)) < len(names):
+        return [*cells]
+    return [[*row[:at], name, *row[at + 1 :]] for row, name in zip(cells, names, strict=True)]
 
 
 def widths(table: Table, cells: list[list[str]], kept: list[int], limits: list[int]) -> list[int]:

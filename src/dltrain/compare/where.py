@@ -87,9 +87,12 @@ def unquoted(text: str) -> str:
 
 
 def as_number(value: Value) -> float | None:
-    """Of a number, or of the text of one (a version, a duration and `nan` are none)."""
+    """Of a number, or of the text of one (a version, a duration and `nan` are none), and of a list
+    of one: names of jobs have 32 for `[32]`."""
     if isinstance(value, bool) or value is None:
         return None
+    if isinstance(value, str) and value.startswith("[") and value.endswith("]"):
+        value = value[1:-1]
     try:
         number = float(value) if "_" not in str(value) else None
     except ValueError:

@@ -38,6 +38,9 @@ from dltrain.config.sweep import composed_schema
 from dltrain.errors import UserError
 
 VERSION_BASE = "1.3"
+# Keys of launchers that hold what sbatch and Ray take, by the config that has nothing but them
+OPEN_KEYS = {"_sbatch": ("additional_parameters",), "_ray": ("ray.init", "ray.remote")}
+INTERNAL = {"hydra/sweeper": "recorded"}  # of `dltrain resume SWEEP` alone
 # Hydra meets odd input with errors of its own, of OmegaConf's, of yaml's and of python's
 COMPOSE_ERRORS = (
     HydraException,
@@ -65,7 +68,18 @@ def register() -> None:
     store.store(name="schema", node=composed_schema(), provider="dltrain")
     store.store(name="prepare_schema", node=PackConfig, provider="dltrain")
     store.store(group="hydra/launcher", name="basic", node=target, provider="dltrain")
+    for name, keys in OPEN_KEYS.items():
+        store.store(group="hydra/launcher", name=name, node=opened(keys), provider="dltrain")
     OmegaConf.register_new_resolver("run_label", run_label, replace=True)
+
+
+def opened(keys: Sequence[str]) -> DictConfig:
+    """For the launchers that build on it: these take keys of the user's own without a +."""
+    node = OmegaConf.create({})
+    for key in keys:
+        OmegaConf.update(node, key, {}, force_add=True)
+        OmegaConf.set_struct(OmegaConf.select(node, key), False)
+    return node
 
 
 @contextmanager
@@ -148,6 +162,10 @@ def refuse_duplicates(overrides: Sequence[str]) -> None:
         seen[key] = text
 
 
+def is_offered(group: str, name: str) -> bool:
+    return name[0] != "_" and name != INTERNAL.get(group)
+
+
 class Choices:
     """What could have been meant: keys and groups, looked up only when something went wrong."""
 
@@ -162,12 +180,26 @@ class Choices:
             cfg = compose_within(self.hydra, "train", ())
         return [key for key in dotted_keys(OmegaConf.to_container(cfg)) if key[:6] != "hydra."]
 
+    def of_hydra(self, overrides: Sequence[str]) -> tuple[list[str], str]:
+        """Every dotted key of Hydra's own node, and the name of the launcher that it has."""
+        chosen = [text for text in overrides if text.startswith("hydra/")]
+        try:
+            cfg = compose_within(self.hydra, self.config_name, chosen)
+        except Exception:  # as above
+            cfg = compose_within(self.hydra, "train", ())
+        keys = dotted_keys(OmegaConf.to_container(OmegaConf.masked_copy(cfg, "hydra")))
+        hidden = ("hydra.launcher._target_", "hydra.launcher._recursive_")
+        launcher = str(cfg.hydra.runtime.choices["hydra/launcher"])
+        return [key for key in keys if key not in hidden], launcher
+
     def groups(self) -> list[str]:
         loader = self.hydra.config_loader
         return [group for group in loader.list_groups("") if group != "hydra"]
 
     def options(self, group: str) -> list[str]:
-        return self.hydra.config_loader.get_group_options(group)
+        """Without those that are parts of others, or of a command's own."""
+        found = self.hydra.config_loader.get_group_options(group)
+        return [name for name in found if is_offered(group, name)]
 
 
 def dotted_keys(node: Any, prefix: str = "") -> list[str]:

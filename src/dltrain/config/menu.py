@@ -19,7 +19,7 @@ def typed_keys(group: str, choice: str, files: Mapping[str, Path]) -> list[str]:
     files: choice -> yaml, of the group. Facts of the dataset (`${...}`) are left out: nobody types
     them. Raises ValueError for what is no yaml.
     """
-    prefix = "" if is_global(files[choice]) else f"{group}."
+    prefix = "" if is_global(files[choice]) else f"{group.replace('/', '.')}."
     return [f"{prefix}{key}={value}" for key, value in settings(choice, files).items()]
 
 

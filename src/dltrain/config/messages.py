@@ -11,24 +11,25 @@ from omegaconf import DictConfig
 from yaml import YAMLError
 
 from dltrain.config.near import did_you_mean, known_elsewhere
+from dltrain.config.sweep_messages import (
+    WITHIN_BRACKETS,
+    sweep_in_brackets,
+    unknown_hydra_key,
+    wrong_function,
+)
 
 MAX_LINES, MAX_WIDTH = 6, 300
 # Groups that take keys of any name; what has no place in the others, a + does not add either
 OPEN = (
     "dataset", "augmentation", "model", "task", "optimizer", "scheduler", "callbacks", "loggers",
-    "hydra",
 )  # fmt: skip
-
-WITHIN_BRACKETS = (
-    "what holds = , or ( is quoted there: 'sweep.when={model.widths:\"model=cnn\"}', "
-    "'sweep.grid={seed:\"range(1,4)\"}'"
-)
 
 
 class Choices(Protocol):
     def keys(self, overrides: Sequence[str] = ()) -> list[str]: ...
     def groups(self) -> list[str]: ...
     def options(self, group: str) -> list[str]: ...
+    def of_hydra(self, overrides: Sequence[str]) -> tuple[list[str], str]: ...
 
 
 def explain_file_error(error: Exception) -> str | None:
@@ -76,7 +77,7 @@ def explain_compose_error(error: Exception, overrides: Sequence[str], choices: C
     if unread:  # the value that is to be taken away is made of others
         return f"{unread[1]} is missing: give it as `{unread[1]}=...`"
     if "type annotation: Set[str]" in str(error.__cause__ or error):
-        return f"a sweep that stands within brackets needs quotes\n{WITHIN_BRACKETS}"
+        return sweep_in_brackets(overrides)
     if not text.strip():
         return (
             f"a config file holds what no config can ({type(error).__name__}): is every key text?"
@@ -115,10 +116,11 @@ def unparsable(error: OverrideParseException) -> str:
     reason = re.sub(r"^\w+Exception: ", "", lines[0] if lines else "")
     if reason.strip() == (error.override or "").strip():
         reason = "it is not of the form key=value"
-    reason = in_plain_words(reason)
     cure = "write key=value; quote values with special characters: 'key=\"a b\"'"
     if (error.override or "").startswith("sweep."):
         cure = WITHIN_BRACKETS
+    cure = wrong_function(error.override or "", reason) or cure
+    reason = in_plain_words(reason)
     return shorten(f"cannot read the override `{error.override}`: {reason}") + f"\n{cure}"
 
 
@@ -130,6 +132,8 @@ def in_plain_words(reason: str) -> str:
         return "it ends too early" if match[1] == "<EOF>" else f"`{match[1]}` has no place there"
     if match := re.match(r"missing (\w+) at '(.*?)'|no viable alternative at input '(.*)'", reason):
         return "a bracket or a quote is not closed"
+    if match := re.match(r"\w+ while evaluating '.*': Unknown function '(\w+)'", reason):
+        return f"there is no function `{match[1]}`"
     return reason
 
 
@@ -138,7 +142,7 @@ def missing_config(error: MissingConfigException, choices: Choices) -> str:
     group, _, name = missing.rpartition("/")
     if not group:
         return f"there is no config `{missing}` to start from (--config-name, --config-dir)"
-    options = error.options or choices.options(group)
+    options = choices.options(group) or error.options
     if not options:
         return f"there is no config `{missing}` (--config-name, --config-dir)"
     lines = [f"{in_file(str(error))}there is no `{group}={name}`"]
@@ -152,6 +156,8 @@ def missing_config(error: MissingConfigException, choices: Choices) -> str:
 
 def unknown_key(key: str, overrides: Sequence[str], choices: Choices) -> str:
     bare = key.partition("@")[0]
+    if bare.startswith("hydra."):
+        return unknown_hydra_key(bare, *choices.of_hydra(overrides))
     groups = choices.groups()
     group_overrides = [text for text in overrides if text.partition("=")[0] in groups]
     known = [*groups, *choices.keys(group_overrides)]

@@ -125,7 +125,8 @@ def new_place(sweep: Path) -> Path:
 
 
 def require(package: str, extra: str, launcher: str) -> None:
-    if find_spec(package) is None:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:  # a mere folder of that name is no package
         raise UserError(
             f"hydra/launcher={launcher} needs the package {package}: pip install 'dltrain[{extra}]'"
         )

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dltrain import plain, runs
-from dltrain.errors import UserError
+from dltrain import runs
 
-MAX_BYTES = 64 << 20  # 250,000 rows
-MAX_LINE = 64 << 10
 HEAD = ("step", "epoch", "split", "time")
 
 
@@ -26,10 +21,11 @@ class Evaluation(NamedTuple):
 
 def read_evaluations(run_dir: Path, monitor: str) -> list[Evaluation]:
     """In the order of the steps; none where the run has none yet. Lines that are no rows are left
-    out, as the torn last one of a killed run is. Raises UserError for a file that is none."""
+    out, as the torn last one of a killed run is. Raises UserError for a file that is none, or of
+    more rows than are read of a run."""
     metric, _, split = monitor.rpartition("/")
     found: list[Evaluation] = []
-    for row in rows(run_dir / runs.METRICS):
+    for row in runs.read_rows(run_dir):
         if row.get("split") != split or metric not in row:
             continue
         step: Any = row.get("step")
@@ -37,28 +33,6 @@ def read_evaluations(run_dir: Path, monitor: str) -> list[Evaluation]:
         if runs.is_count(step) and runs.is_count(epoch) and (not found or step > found[-1].step):
             found.append(Evaluation(step, epoch, sound_value(row, metric)))
     return found
-
-
-def rows(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with plain.open_regular(path) as file:
-            left = MAX_BYTES
-            while left > 0 and (line := file.readline(MAX_LINE)):
-                left -= len(line)
-                row = parsed(line)
-                if isinstance(row, dict):
-                    yield row
-    except FileNotFoundError:
-        return
-    except plain.PLAIN_ERRORS as error:
-        raise UserError(f"{path} cannot be read: {runs.reason(error)}") from None
-
-
-def parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def sound_value(row: dict[str, Any], metric: str) -> float | None:

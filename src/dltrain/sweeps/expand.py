@@ -9,9 +9,9 @@ from itertools import islice
 from dltrain.errors import UserError
 from dltrain.sweeps.chooser import Chooser, Facts
 from dltrain.sweeps.draw import points, scaled
+from dltrain.sweeps.ledger_lines import MAX_JOBS
 from dltrain.sweeps.space import Axis, Row, Space
 
-MAX_JOBS = 100_000
 # Points drawn for each job that is wanted. Of a space that can be listed few are enough: then the
 # last ones, which drawing finds too rarely, are taken from the list
 TRIES, TRIES_OF_A_LIST = 200, 2

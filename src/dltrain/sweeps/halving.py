@@ -16,8 +16,11 @@ from dltrain import plain, runs
 from dltrain.config.durations import EPOCHS, STEPS, parse_duration
 from dltrain.errors import UserError
 from dltrain.sweeps.evaluations import Evaluation
+from dltrain.sweeps.ledger_lines import MAX_JOBS
 
 RECORD = "halving.json"  # in the sweep's directory
+# A value and a number of each job that is left, in rungs of at most half of them each time
+MAX_RECORD_BYTES, MAX_RECORD_VALUES = 200 * MAX_JOBS, 6 * MAX_JOBS
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ class Decisions:
 
     def read(self) -> list[Any]:
         try:
-            data = plain.read_json(self.path)
+            text = plain.read_text(self.path, MAX_RECORD_BYTES)
+            data = plain.parse_json(text, MAX_RECORD_VALUES)
         except FileNotFoundError:
             return []
         except plain.PLAIN_ERRORS as error:
@@ -110,10 +114,11 @@ def is_decision(entry: Any, rung: Rung, jobs: Sequence[int]) -> bool:
         return False
     values, go_on = entry.get("values"), entry.get("go_on")
     known = isinstance(values, dict) and set(values) == set(map(str, jobs))
+    left = set(jobs)
     return (
         known
         and isinstance(go_on, list)
-        and all(runs.is_count(job) and job in jobs for job in go_on)
+        and all(runs.is_count(job) and job in left for job in go_on)
     )
 
 
@@ -143,7 +148,8 @@ def halve(
             values = {job: value_at(job, rung) for job in left}
             decisions.add(rung, values, best_of(values, rung.keep, mode))
         go_on = decisions.made[index]["go_on"]
-        drop([job for job in left if job not in go_on], rung)
+        stays = set(go_on)
+        drop([job for job in left if job not in stays], rung)
         left = go_on
     advance(left, None)
     return left

@@ -10,23 +10,23 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from dltrain import plain, runs
 from dltrain.claim import is_held
 from dltrain.durable import irregular, naming, sync_file, sync_folder
 from dltrain.errors import UserError
+from dltrain.sweeps import ledger_lines as lines
 
 PENDING, RUNNING, DONE, FAILED, PRUNED = "pending", "running", "done", "failed", "pruned"
 STATES = (PENDING, RUNNING, DONE, FAILED, PRUNED)
 FORMAT = 1
-MAX_LINE_BYTES = 4 << 20
-MAX_BYTES = 1 << 30
-# Of a line of ours; one that cannot be read is torn: its writer was killed
-_BEGINNINGS = (b'{"job": {"number": ', b'{"number": ')
+# Of sweep.json, half of which may be asked for when it begins: a list of settings for each of the
+# greatest number of jobs, of some five lines each
+MAX_ASKED_BYTES, MAX_ASKED_VALUES = 640 * lines.MAX_JOBS, 20 * lines.MAX_JOBS
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,12 @@ class Ledger:
 
         A process that is killed in between leaves no sweep: none of its jobs has begun.
         """
+        text = json.dumps(runs.finite(asked), indent=2)
+        if len(text) > MAX_ASKED_BYTES // 2 or plain.count_values(text) > MAX_ASKED_VALUES // 2:
+            raise UserError(
+                f"what is asked of the sweep takes {len(text):,} bytes to record, and may take "
+                f"{MAX_ASKED_BYTES // 2:,}; make the lists of the `sweep` node shorter"
+            )
         (self.folder / runs.JOBS).unlink(missing_ok=True)
         self.add(jobs, events)
         self.ask(format=FORMAT, **asked)
@@ -91,7 +97,15 @@ class Ledger:
 
     def add(self, jobs: Sequence[JobRecord], events: Sequence[dict[str, Any]] = ()) -> None:
         """Records jobs that are new, and what is known of them; durable when it returns."""
-        self._take([{"job": asdict(job)} for job in jobs], events)
+        text = "".join(lines.written(asdict(job)) for job in jobs)
+        path = self.folder / runs.JOBS
+        size = len(text) + (path.stat().st_size if path.exists() else 0)
+        if size > lines.MAX_RECORDED_BYTES:
+            raise UserError(
+                f"{path} would have {size:,} bytes, and may have {lines.MAX_RECORDED_BYTES:,}; "
+                "take fewer jobs, in several sweeps"
+            )
+        self._note(text, events)
         self.jobs |= {job.number: job for job in jobs}
 
     def note(self, number: int, state: str, **facts: Any) -> None:
@@ -100,17 +114,23 @@ class Ledger:
 
     def note_all(self, events: Sequence[dict[str, Any]]) -> None:
         """Records events of several jobs, each with its `number` and `state`, by one write."""
-        self._take([], events)
+        self._note("", events)
 
-    def _take(self, first: Sequence[dict[str, Any]], events: Sequence[dict[str, Any]]) -> None:
+    def _note(self, before: str, events: Sequence[dict[str, Any]]) -> None:
         assert all(event["state"] in STATES for event in events), events
         now = round(time.time(), 3)
         # In this order: it is how a line begins that is known to be ours when it is torn
-        lines = [{"number": each["number"], "state": each["state"], "time": now} | each
+        noted = [{"number": each["number"], "state": each["state"], "time": now} | each
                  for each in events]  # fmt: skip
-        self._append([*first, *lines])
-        for line in lines:
-            self.events.setdefault(line["number"], []).append(line)
+        rows = [json.dumps(runs.finite(each), allow_nan=False) + "\n" for each in noted]
+        self._append(before + "".join(rows))
+        for event in noted:
+            self.heard(event)
+
+    def heard(self, event: dict[str, Any]) -> None:
+        events = self.events.setdefault(event["number"], [])
+        events.append(event)
+        del events[: -lines.MAX_EVENTS]
 
     def state(self, number: int) -> JobState:
         return state_of(self.folder, self.jobs[number], self.events.get(number, []))
@@ -123,23 +143,16 @@ class Ledger:
         over = (DONE, PRUNED) if running else (DONE, PRUNED, RUNNING)
         return [state.job for state in self.states() if state.state not in over]
 
-    def _append(self, lines: Sequence[dict[str, Any]]) -> None:
+    def _append(self, text: str) -> None:
         path = self.folder / runs.JOBS
-        text = "".join(json.dumps(runs.finite(line), allow_nan=False) + "\n" for line in lines)
         is_new = not path.exists()
         with naming(path, len(text)), open(path, "ab+") as file:
-            if file.tell() and not _ends_a_line(file):
-                text = "\n" + text  # a process was killed while it wrote
+            lines.mend_end(file)
             file.write(text.encode())
             file.flush()
             sync_file(file, path)
         if is_new:
             sync_folder(self.folder)
-
-
-def _ends_a_line(file: Any) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return bool(file.read(1) == b"\n")
 
 
 # ---------------------------------------------------------------------- reading
@@ -152,86 +165,40 @@ def is_sweep(folder: Path) -> bool:
 def read_ledger(folder: Path) -> Ledger:
     """The ledger of a sweep that may come from anywhere. Raises UserError where it is damaged.
 
-    A last line without an end is ignored: a process was killed while it wrote.
+    What a killed process, or the power, has left of a last line is ignored.
     """
     path = folder / runs.SWEEP
     try:
-        asked = plain.read_json(path)
+        text = plain.read_text(path, MAX_ASKED_BYTES)
+        asked = plain.parse_json(text, MAX_ASKED_VALUES)
     except plain.PLAIN_ERRORS as error:
         raise UserError(f"{path} cannot be read: {runs.reason(error)}") from None
     if not isinstance(asked, dict) or asked.get("format") != FORMAT:
         raise UserError(f"{path} is not what a sweep of this version of dltrain writes")
     ledger = Ledger(folder, asked)
-    for place, data in _lines(folder / runs.JOBS):
+    for place, data in lines.read_lines(folder / runs.JOBS):
         _take(ledger, data, f"{folder / runs.JOBS}, line {place}")
     missing = set(range(len(ledger.jobs))) - ledger.jobs.keys()
     if missing or not ledger.jobs:
         which = f"job {min(missing)}" if missing else "every job"
         raise UserError(f"{folder / runs.JOBS} is damaged: the record of {which} is missing")
+    if len({job.directory for job in ledger.jobs.values()}) < len(ledger.jobs):
+        raise UserError(f"{folder / runs.JOBS} is damaged: two jobs have the same directory")
     return ledger
-
-
-def _lines(path: Path) -> Iterator[tuple[int, Any]]:
-    if not path.exists() and not path.is_symlink():
-        return
-    try:
-        with plain.open_regular(path) as file:
-            if os.fstat(file.fileno()).st_size > MAX_BYTES:
-                raise plain.PlainError(f"it has more than {MAX_BYTES:,} bytes")
-            place = 0
-            while line := file.readline(MAX_LINE_BYTES + 1):
-                place += 1
-                if len(line) > MAX_LINE_BYTES:
-                    raise plain.PlainError(f"line {place} has more than {MAX_LINE_BYTES:,} bytes")
-                if (data := _parsed(line)) is not None:
-                    yield place, data
-                elif line.strip() and not line.startswith(_BEGINNINGS):
-                    raise plain.PlainError(f"line {place} is damaged")
-    except plain.PLAIN_ERRORS as error:
-        raise UserError(f"{path} cannot be read: {runs.reason(error)}") from None
-
-
-def _parsed(line: bytes) -> Any:
-    try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _take(ledger: Ledger, data: Any, where: str) -> None:
     if not isinstance(data, dict):
         raise UserError(f"{where} is not what a sweep writes")
     if "job" in data:
-        job = _job(data["job"], where)
+        lines.check_job(data["job"], where)
+        job = JobRecord(**data["job"])
         ledger.jobs[job.number] = job
         return
     number, state = data.get("number"), data.get("state")
     if not runs.is_count(number) or number not in ledger.jobs or state not in STATES:
         raise UserError(f"{where} is not an event of a job of this sweep")
-    ledger.events.setdefault(number, []).append(data)
-
-
-KINDS: dict[str, type] = {
-    "number": int, "overrides": list, "swept": dict, "directory": str, "config": dict,
-    "choices": dict, "hydra_files": dict,
-}  # fmt: skip
-
-
-def _job(data: Any, where: str) -> JobRecord:
-    names = {each.name for each in fields(JobRecord)}
-    right = isinstance(data, dict) and data.keys() == names
-    if not right or not all(isinstance(data[name], kind) for name, kind in KINDS.items()):
-        raise UserError(f"{where} is not the record of a job")
-    name = PurePosixPath(data["directory"])
-    if len(name.parts) != 1 or name.is_absolute() or name.name in ("", ".", ".."):
-        raise UserError(f"{where}: `{data['directory'][:100]}` is no folder in the sweep's own")
-    texts = [*data["overrides"], *data["swept"].values(), *data["hydra_files"].values()]
-    plain_names = all(PurePosixPath(each).name == each for each in data["hydra_files"])
-    if not runs.is_count(data["number"]) or not plain_names:
-        raise UserError(f"{where} is not the record of a job")
-    if not all(isinstance(text, str) for text in texts):
-        raise UserError(f"{where} is not the record of a job")
-    return JobRecord(**data)
+    ledger.heard(lines.event_of(data))
 
 
 # ---------------------------------------------------------------------- states

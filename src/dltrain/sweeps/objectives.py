@@ -9,7 +9,7 @@ from typing import Any
 
 from dltrain import runs
 from dltrain.errors import UserError
-from dltrain.sweeps.evaluations import is_finite, rows
+from dltrain.sweeps.evaluations import is_finite
 
 # Of summary.json, beside the metrics, and which way is better
 NUMBERS = {"wall_time_sec": "min", "num_parameters": "min", "samples_per_sec": "max"}
@@ -69,6 +69,22 @@ def values_of(run_dir: Path, objectives: Sequence[Objective]) -> list[float] | N
     return values if len(values) == len(objectives) else None
 
 
+def pareto_front(
+    values: Mapping[int, Sequence[float]], objectives: Sequence[Objective]
+) -> set[int]:
+    """The jobs that none is as good as in all objectives and better than in one."""
+    signs = [1 if each.mode == "max" else -1 for each in objectives]
+    good = {job: [s * v for s, v in zip(signs, row, strict=True)] for job, row in values.items()}
+    return {
+        job
+        for job, mine in good.items()
+        if not any(
+            other != mine and all(a >= b for a, b in zip(other, mine, strict=True))
+            for other in good.values()
+        )
+    }
+
+
 def value_of(run_dir: Path, summary: Mapping[str, Any], best: Mapping[str, Any], name: str) -> Any:
     if name == best.get("monitor"):
         return best.get("value")
@@ -79,7 +95,7 @@ def value_of(run_dir: Path, summary: Mapping[str, Any], best: Mapping[str, Any],
     if not runs.is_count(step):
         return None
     value = None
-    for row in rows(run_dir / runs.METRICS):
+    for row in runs.read_rows(run_dir):
         if row.get("split") == split and runs.is_count(row.get("step")) and row["step"] <= step:
             value = row.get(metric)
     return value

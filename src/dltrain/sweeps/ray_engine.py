@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ class RayEngine:
         self.started = not ray.is_initialized()
         try:
             if self.started:
-                ray.init(**given)
+                with without_good_news():
+                    ray.init(**given)
         except (ConnectionError, ValueError, TypeError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"hydra.launcher.ray.init: Ray does not start: {reason}") from error
@@ -78,6 +80,22 @@ class RayEngine:
     def close(self) -> None:
         if self.started:
             self.ray.shutdown()
+
+
+@contextmanager
+def without_good_news() -> Iterator[None]:
+    """Ray warns that its cluster is protected by a token, and how to undo that; that it is not
+    protected is still told."""
+    speaker = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    speaker.addFilter(is_no_good_news)
+    try:
+        yield
+    finally:
+        speaker.removeFilter(is_no_good_news)
+
+
+def is_no_good_news(record: logging.LogRecord) -> bool:
+    return "Token authentication is enabled" not in record.getMessage()
 
 
 def call(work: Callable[[], Any]) -> Any:

@@ -21,7 +21,8 @@ from dltrain.sweeps.samplers import make_pruner, make_sampler, one_line
 from dltrain.sweeps.search_space import Kept, Parameter, grid_size
 
 JOURNAL = "optuna.jsonl"  # in the sweep's directory
-MAX_JOURNAL = 64 << 20  # 1,000 trials of 400 evaluations
+# 400,000 evaluations, and behind that 6,000 of each trial
+MAX_JOURNAL, MAX_TRIAL = 64 << 20, 1 << 20
 NEW_TRIAL = b'{"op_code":4,'  # how optuna begins such a line
 NAME = "dltrain"  # of the study: hyperband makes its brackets of it, so it must be the same
 PRUNED_AT = "pruned_at"  # of a trial: the evaluation
@@ -215,11 +216,11 @@ def rewind(path: Path, recorded: int) -> None:
     again, to the same values. Raises PlainError, and OSError."""
     if not os.path.lexists(path):
         return
-    end, created = 0, 0
+    end, created, most = 0, 0, MAX_JOURNAL + recorded * MAX_TRIAL
     with plain.open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > MAX_JOURNAL:
-            raise plain.PlainError(f"it has more than {MAX_JOURNAL:,} bytes")
+        if size > most:
+            raise plain.PlainError(f"it has more than {most:,} bytes")
         for line in file:
             created += NEW_TRIAL in line
             if created > recorded or not line.endswith(b"\n"):

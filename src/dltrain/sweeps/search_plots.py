@@ -1,4 +1,4 @@
-"""Pictures of a search: its history, which parameters mattered, and what is not beaten by any."""
+"""Pictures of a search: its history, which parameters mattered, and the Pareto front."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dltrain.compare.plot import PALETTE, figure, save
+from dltrain.compare.figure import PALETTE, figure, is_fraction, label_of, save
+from dltrain.compare.metrics import SPLITS, Metric
 from dltrain.compare.text import cut, printable
 from dltrain.sweeps.objectives import Objective
 from dltrain.sweeps.search import Search, quiet
@@ -15,8 +16,15 @@ from dltrain.sweeps.search import Search, quiet
 HISTORY, IMPORTANCES, PARETO = "history.png", "importances.png", "pareto.png"
 MIN_TRIALS = 4  # for importances: of fewer, nothing can be said
 MAX_BARS = 20
-WIDE = 20  # times as large as the smallest: drawn on a log scale
+WIDE = 20  # times as large as the smallest: drawn on a log scale, a fraction aside
+PALE = "#bbbbbb"  # what others are better than
 SIZE = (6.4, 4.0)  # inches
+# Objectives that are no metrics
+NAMES = {
+    "wall_time_sec": "time (s)",
+    "num_parameters": "parameters",
+    "samples_per_sec": "samples per second",
+}
 
 
 def draw_search(folder: Path, search: Search) -> list[str]:
@@ -46,18 +54,15 @@ def draw_history(file: Path, search: Search, objective: Objective) -> str:
     for number, value in points["COMPLETE"]:
         best.append((number, better(value, best[-1][1]) if best else value))
     with figure(*SIZE) as (made, axes):
-        axes.plot(*columns(points["COMPLETE"]), "o", ms=4.5, color=PALETTE[0], label="a trial")
+        axes.plot(*columns(points["COMPLETE"]), "o", ms=4.5, color=PALETTE[0], label="trial")
         if points["PRUNED"]:
             axes.plot(*columns(points["PRUNED"]), "x", ms=5, color=PALETTE[1], label="pruned")
         steps, values = columns(best)
         axes.step([*steps, len(search.trials()) - 1], [*values, values[-1]], where="post",
-                  color=PALETTE[2], label="the best so far")  # fmt: skip
-        shown = [value for each in points.values() for _, value in each]
-        if 0 < WIDE * min(shown) < max(shown):  # a loss; else all good ones are one line
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
+                  color=PALETTE[2], label="best so far", zorder=1.8)  # fmt: skip
+        set_scale(axes, "y", objective, [y for each in points.values() for _, y in each])
         axes.set_xlabel("trial")
-        axes.set_ylabel(name_of(objective))
+        axes.set_ylabel(name_of(objective) + of_several(search))
         axes.xaxis.get_major_locator().set_params(integer=True)
         made.legend(loc="outside upper center", ncols=3)
         save(made, file)
@@ -73,10 +78,13 @@ def draw_importances(file: Path, search: Search) -> bool:
     with figure(SIZE[0], 1.0 + 0.35 * len(shown)) as (made, axes):
         names = [cut(printable(name), 40) for name, _ in shown]
         bars = axes.barh(names, [share for _, share in shown], color=PALETTE[0])
+        axes.xaxis.set_major_formatter("{x:.0%}")
         axes.bar_label(bars, [f"{share:.0%}" for _, share in shown], padding=3, fontsize=8)
         axes.set_xlim(0, max(share for _, share in shown) * 1.12)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel(f"share of the spread of {name_of(search.objectives[0])}")
+        axes.set_xlabel(
+            f"share of the spread of {name_of(search.objectives[0])}{of_several(search)}"
+        )
         save(made, file)
     return True
 
@@ -110,12 +118,17 @@ def draw_pareto(
         best: dict[tuple[float, float], list[str]] = {}
         for trial in sorted(front, key=lambda each: (each.values[:2], each.number)):
             best.setdefault((trial.values[0], trial.values[1]), []).append(str(trial.number))
-        axes.plot(*columns(others), "o", ms=4.5, color="#bbbbbb", label="a trial")
-        label = "not beaten by any" + (" in all objectives" if len(objectives) > 2 else "")
-        axes.plot(*columns(list(best)), "o", ms=5.5, color=PALETTE[1], label=label)
+        axes.plot(*columns(others), "o", ms=4.5, color=PALE, label="trial")
+        label = "Pareto front" + (
+            f" of {len(objectives)} objectives" if len(objectives) > 2 else ""
+        )
+        # Above the others, and those above the grid
+        axes.plot(*columns(list(best)), "o", ms=6.5, color=PALETTE[1], label=label, zorder=3)
         for point, numbers in list(best.items())[:40]:
             text = cut(", ".join(numbers), 20)
             axes.annotate(text, point, xytext=(4, 4), textcoords="offset points", size=7.5)
+        for index, axis in enumerate("xy"):
+            set_scale(axes, axis, objectives[index], [point[index] for point in others])
         axes.set_xlabel(name_of(objectives[0]))
         axes.set_ylabel(name_of(objectives[1]))
         made.legend(loc="outside upper center", ncols=2)
@@ -127,5 +140,32 @@ def columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[fl
     return [x for x, _ in points], [y for _, y in points]
 
 
+def set_scale(axes: Any, axis: str, objective: Objective, values: Sequence[float]) -> None:
+    """In % for a fraction; on a log scale what spreads over decades: a loss, a time, a size, of
+    which all good ones were one line."""
+    metric = metric_of(objective)
+    lines = getattr(axes, f"{axis}axis")
+    if metric is not None and is_fraction(metric):
+        lines.set_major_formatter(lambda value, _: f"{100 * value:.4g}%")
+    elif 0 < WIDE * min(values) < max(values):
+        getattr(axes, f"set_{axis}scale")("log")
+        lines.set_major_formatter("{x:,g}")
+    else:
+        lines.set_major_formatter("{x:,g}")
+
+
+def metric_of(objective: Objective) -> Metric | None:
+    name, _, split = objective.name.rpartition("/")
+    return Metric(name, split) if name and split in SPLITS else None
+
+
 def name_of(objective: Objective) -> str:
-    return printable(objective.name.replace("_", " "))
+    """As the plots of `dltrain compare` have it: `validation accuracy`."""
+    metric = metric_of(objective)
+    return label_of(metric) if metric else printable(NAMES.get(objective.name, objective.name))
+
+
+def of_several(search: Search) -> str:
+    """Which one of several objectives a picture is of."""
+    count = len(search.objectives)
+    return f"\n(the first of {count} objectives)" if count > 1 else ""

@@ -9,6 +9,7 @@ from typing import Any
 from dltrain.config.grammar import Interval, Term, write
 from dltrain.config.near import did_you_mean
 from dltrain.config.sweep import groups_of
+from dltrain.config.sweep_messages import split_by_yaml
 from dltrain.errors import UserError
 from dltrain.sweeps.conditions import Condition, read_conditions
 
@@ -89,6 +90,8 @@ def make_space(typed: Sequence[Term], settings: Mapping[str, Any], read: Reader)
 
 def flat(grid: Mapping[str, Any] | None, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """`{optimizer: {lr: [...]}}` says the same as `{optimizer.lr: [...]}`."""
+    if why := split_by_yaml(grid or ()):
+        raise UserError(f"sweep.grid: {why}")
     for name, value in (grid or {}).items():
         if not isinstance(name, str) or not name.strip():
             raise UserError(f"sweep.grid holds the key {name!r}; a key is text, as optimizer.lr")
