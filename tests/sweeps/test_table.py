@@ -138,14 +138,14 @@ def test_bars_of_a_terminal_that_knows_no_others(screen):
 
 
 def test_of_several_objectives_each_has_a_column_and_the_front_comes_first():
-    values = {0: [0.9, 5000.0], 1: [0.95, 90000.0], 3: [0.5, 9000.0]}
+    values = {0: [0.9, 90001.0], 1: [0.95, 90000.0], 3: [0.5, 9000.0]}
     both = [Objective("accuracy/val", "max"), Objective("num_parameters", "min")]
     front = pareto_front(values, both)
-    assert front == {0, 1}
+    assert front == {1, 3}
     several = Several([each.name for each in both], values, front)
     lines = end_table(STATES, "accuracy/val", "max", 80, several)
     assert lines[0].split()[:5] == ["job", "lr", "seed", "accuracy/val", "num_parameters"]
-    assert [line.split()[0] for line in lines[1:5]] == ["1*", "0*", "3", "2"]
+    assert [line.split()[0] for line in lines[1:5]] == ["1*", "3*", "0", "2"]
     assert lines[1].split()[3:5] == ["95.00%", "90,000"]
     assert lines[-1].startswith("* Pareto front")
     for width in (30, 45, 60):
