@@ -22,7 +22,7 @@ from dltrain.config import compose as composing
 from dltrain.config.composer import Composer
 from dltrain.config.messages import shorten
 from dltrain.config.sweep import is_of_sweep
-from dltrain.config.sweep_messages import no_lists
+from dltrain.config.sweep_messages import lists_to_try
 from dltrain.errors import UserError
 from dltrain.sweeps import ledger as states
 from dltrain.sweeps.cluster import TYPED_ONLY
@@ -163,7 +163,7 @@ class SweepTask:
         try:
             config = checked(composing.job_config(cfg), allowed=self.allowed)
         except UserError as error:
-            raise UserError(f"{error}{self.hint(str(error))}") from error
+            raise UserError(f"{error}{lists_to_try(str(error), self.planned.values())}") from error
         if self.goes_on:  # what it is made of stands in a file, which may come from anywhere
             keep_at_home(config, number)
         return JobRecord(
@@ -182,15 +182,6 @@ class SweepTask:
             return self.planned[number]
         pairs = [text.lstrip("+").partition("=")[::2] for text in overrides]
         return {key: value for key, value in pairs if key not in self.fixed}
-
-    def hint(self, reason: str) -> str:
-        """How several lists are typed, where each value that is swept over is to be one."""
-        tried: dict[str, dict[str, None]] = {}
-        for job in self.planned.values():
-            for key, value in job.items():
-                tried.setdefault(key, {})[value] = None
-        hints = (no_lists(reason, key.lstrip("+"), list(values)) for key, values in tried.items())
-        return next(filter(None, hints), "")
 
     def refuse_equal(self, jobs: Sequence[JobRecord]) -> None:
         """Of what was planned as a whole, two equal jobs are a mistake: a sweeper may try again."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from dltrain.config.near import did_you_mean
 
@@ -79,6 +79,16 @@ def no_lists(reason: str, key: str, values: Sequence[str]) -> str:
         return ""
     lists = ",".join(f"[{value}]" for value in values[:3])
     return f"\neach value to try needs brackets of its own: '{key}={lists}'"
+
+
+def lists_to_try(reason: str, jobs: Iterable[Mapping[str, str]]) -> str:
+    """The same, where `jobs` are what each job varies: of all that one of its keys takes."""
+    tried: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        for key, value in job.items():
+            tried.setdefault(key.lstrip("+"), {})[value] = None
+    hints = (no_lists(reason, key, list(values)) for key, values in tried.items())
+    return next(filter(None, hints), "")
 
 
 def unknown_hydra_key(key: str, known: Sequence[str], launcher: str) -> str:
