@@ -142,6 +142,7 @@ class SweepTask:
                     group = key.partition(".")[0]
                     hint = f"'sweep.when={{{key}:{{{group}:NAME}}}}'"
                     rest = [f"for a key that only some jobs have: {hint}"]
+            rest += filter(None, [lists_to_try(first, self.planned.values())])
             named = shorten(" ".join(f"{key}={value}" for key, value in swept.items()), 200)
             raise UserError("\n".join([f"{first} (job {number}: {named})", *rest])) from error
 
@@ -160,10 +161,7 @@ class SweepTask:
             )
         with read_write(cfg.hydra.runtime), open_dict(cfg.hydra.runtime):
             cfg.hydra.runtime.output_dir = str((self.folder / directory).absolute())
-        try:
-            config = checked(composing.job_config(cfg), allowed=self.allowed)
-        except UserError as error:
-            raise UserError(f"{error}{lists_to_try(str(error), self.planned.values())}") from error
+        config = checked(composing.job_config(cfg), allowed=self.allowed)
         if self.goes_on:  # what it is made of stands in a file, which may come from anywhere
             keep_at_home(config, number)
         return JobRecord(

@@ -78,7 +78,7 @@ def no_lists(reason: str, key: str, values: Sequence[str]) -> str:
     if any(value.startswith("[") for value in values):
         return ""
     lists = ",".join(f"[{value}]" for value in values[:3])
-    return f"\neach value to try needs brackets of its own: '{key}={lists}'"
+    return f"each value to try needs brackets of its own: '{key}={lists}'"
 
 
 def lists_to_try(reason: str, jobs: Iterable[Mapping[str, str]]) -> str:
