@@ -15,11 +15,8 @@ from dltrain import build
 from dltrain.build_data import check_loading, read_data
 from dltrain.commands import console
 from dltrain.commands.failures import storage_errors
-from dltrain.commands.hydra_app import through_hydra
 from dltrain.commands.job import check_device, check_weights_exist
-from dltrain.commands.sweep_task import SweepTask
 from dltrain.errors import UserError
-from dltrain.sweeps.ledger import PENDING
 from dltrain.sweeps.names import readable, short_keys
 from dltrain.sweeps.table import MAX_CELL, SPACE, cut
 
@@ -89,25 +86,6 @@ class Lengths:
         plan = build.make_plan(config, per_epoch)
         epochs = (plan.num_steps or 0) / per_epoch
         return Length(plan.num_steps, epochs, plan.max_time_sec)
-
-
-def list_jobs(task: SweepTask, argv: list[str]) -> int:
-    """For `--dry-run`: what the sweeper would launch, by a launcher that runs nothing then."""
-    launchers = ("hydra/launcher=", "hydra.launcher.")
-    own = [arg for arg in argv if not arg.lstrip("+~").startswith(launchers)]
-    code = through_hydra([*own, "hydra/launcher=basic"], task)
-    states = task.ledger.states()
-    planned = [
-        Planned(
-            each.job.number,
-            each.job.swept,
-            each.job.directory,
-            task.trusted(each.job).config,
-            each.state if each.state != PENDING else "",
-        )
-        for each in states
-    ]
-    return code or say_plan(planned, task.folder, task.allowed)
 
 
 def say_plan(jobs: Sequence[Planned], folder: Path, allowed: Sequence[str]) -> int:

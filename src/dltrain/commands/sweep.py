@@ -213,7 +213,6 @@ def list_or_run(task: SweepTask, argv: list[str], cfg: DictConfig) -> int:
     """`cfg` has the launcher."""
     if not task.dry_run:
         return run_sweep(task, argv, str(cfg.hydra.runtime.choices["hydra/launcher"]))
-    from dltrain.commands.dry_run import list_jobs
     from dltrain.commands.sweep_cluster import check_listed
 
     check_listed(cfg.hydra.launcher)
