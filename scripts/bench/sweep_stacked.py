@@ -1,4 +1,4 @@
-"""A sweep of 16 learning rates of the digits' MLP, 5 epochs each: three ways of running it.
+"""A sweep of 16 learning rates of the digits' MLP, 5 epochs each: four ways of running it.
 
     python scripts/bench/sweep_stacked.py [--rounds 5] [--skip fresh] [--cpu-time]
 
@@ -7,6 +7,7 @@ start it, with all that a run leaves behind:
 
 - `fresh`: 16 processes, one after another;
 - `basic`: `dltrain train -m ... hydra/launcher=basic`, in one process, one after another;
+- `local`: the same in processes that are kept warm, as many at once as there are cores;
 - `stacked`: the same with `hydra/launcher=stacked`;
 - `stacked, 64 runs`: of 64 learning rates.
 
@@ -56,10 +57,16 @@ def cpu_of_children() -> float:
 WAYS = {
     "fresh": fresh,
     "basic": sweep("basic", 16),
+    "local": sweep("local", 16),
     "stacked": sweep("stacked", 16),
     "stacked, 64 runs": sweep("stacked", 64),
 }
-RATIOS = (("fresh", "stacked"), ("basic", "stacked"), ("stacked, 64 runs", "stacked"))
+RATIOS = (
+    ("fresh", "stacked"),
+    ("basic", "stacked"),
+    ("local", "stacked"),
+    ("stacked, 64 runs", "stacked"),
+)
 
 
 def main() -> None:
