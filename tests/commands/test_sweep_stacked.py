@@ -26,6 +26,10 @@ def rows_of(run):
     return [{k: v for k, v in row.items() if k not in TIMED} for row in rows]
 
 
+def states_of(sweep):
+    return {state.state for state in read_ledger(sweep).states()}
+
+
 def assert_same_run(run, alone):
     """The same rows and weights up to the order of sums, and the same kinds of files."""
     mine, theirs = rows_of(run), rows_of(alone)
@@ -176,7 +180,10 @@ def test_killed_and_resumed_it_ends_as_one_that_never_was(number, start, dltrain
     process.send_signal(number)
     process.communicate(timeout=60)
     assert process.returncode == (-number if number == signal.SIGKILL else 130)
-    assert "pending" in {s.state for s in read_ledger(tmp_path / "here").states()}
+    deadline = time.monotonic() + 60  # what the kernel kills with its parent takes a moment to go
+    while (found := states_of(tmp_path / "here")) & {"running"} and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "pending" in found
     outcome = dltrain("resume", "here")
     assert outcome.code == 0, outcome.err
     dltrain(*("there" if a == "here" else a.replace("=here", "=there") for a in argv))
