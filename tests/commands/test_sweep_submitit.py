@@ -109,10 +109,10 @@ def test_a_failure_is_told_with_its_reason_and_the_others_are_trained(shell, tmp
 
 @pytest.mark.slow
 def test_what_fails_is_tried_again_or_ends_the_sweep(shell, tmp_path):
-    argv = ("train", "-m", "loader.batch_size=5000,64", *SHORT, LOCAL, "sweep.jobs=1")
+    argv = ("train", "-m", "optimizer=sgd", "optimizer.lr=1e30,0.01", *SHORT, LOCAL, "sweep.jobs=1")
     outcome = shell(*argv, "hydra.sweep.dir=again", "sweep.on_error=retry:2")
     assert outcome.code == 1
-    assert outcome.err.count("dltrain: error: 0_batch_size=5000: loader.batch_size is 5000") == 3
+    assert outcome.err.count("dltrain: error: 0_lr=1e+30: step ") == 3
     assert len(places(tmp_path / "again")) == 4
     outcome = shell(*argv, "hydra.sweep.dir=stop", "sweep.on_error=stop")
     assert outcome.code == 1
