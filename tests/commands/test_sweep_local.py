@@ -342,6 +342,12 @@ def test_on_error_retry_tries_again_so_many_times(task, folder, capsys):
     assert events == ["running", "failed"] * 3
 
 
+def test_a_mistake_in_the_settings_is_not_tried_again(task):
+    sweep = task([0.1], "loader.batch_size=5000", on_error="retry:2")
+    run_jobs(sweep, all_jobs(sweep))
+    assert [event["state"] for event in sweep.ledger.events[0]] == ["running", "failed"]
+
+
 def test_a_signal_that_came_before_begins_nothing(task):
     sweep = task([0.1, 0.01])
     sweep.signals.on_stop = lambda number: None
